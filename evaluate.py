@@ -58,7 +58,7 @@ def parse_args() -> argparse.Namespace:
     add("--preset", metavar="NAME", help="a named block of the file's presets")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
     split = "val, train (those of the settings), or a list's name or file (default: val)"
-    add("--split", default="val", metavar="LIST", help=split)
+    add("--split", metavar="LIST", help=split)
     add("--output", metavar="FOLDER", help="keep what --model_path predicts here")
     add("--json", metavar="FILE", help="also write the figures as JSON")
     add("--csv", metavar="FILE", help="also write the figures as a table, a line for each evaluation")
@@ -70,12 +70,12 @@ def main() -> None:
     """The command."""
     args = parse_args()
     setup_console(args)
+    check_options(args)
     cfg = find_config(args)
     if args.compare:
-        if args.csv:
-            raise UserError("--csv is a table of evaluations, and a comparison goes into --json; leave out --csv")
         index, about = open_list(args, cfg)
-        comparison = compare(index, args.compare[0], args.compare[1], cfg, **about)
+        settings = cfg, find_config(args, 1) if Path(args.compare[1]).is_file() else cfg
+        comparison = compare(index, args.compare, settings, **about)
         if is_main():
             print("", comparison.table(), sep="\n")
             if args.json:
@@ -84,6 +84,18 @@ def main() -> None:
     evaluations = evaluate_run(Path(args.run), cfg) if args.run else evaluate(args, cfg)
     if is_main():
         report(args, evaluations)
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """A `UserError` for an option that would change nothing."""
+    reasons = {
+        "--csv is a table of evaluations, and a comparison goes into --json": args.csv and args.compare,
+        "--output keeps what --model_path predicts, and there is no --model_path": args.output and not args.model_path,
+        "--split is not for --run, which takes the lists of papers (data.val_list: another one)": args.split
+        and args.run,
+    }
+    for reason in (reason for reason, applies in reasons.items() if applies):
+        raise UserError(f"{reason}; leave out {reason.split()[0]}")
 
 
 def report(args: argparse.Namespace, evaluations: dict[str, Evaluation]) -> None:
@@ -102,9 +114,10 @@ def report(args: argparse.Namespace, evaluations: dict[str, Evaluation]) -> None
 
 def open_list(args: argparse.Namespace, cfg: Config) -> tuple[Index, dict[str, Any]]:
     """The images of --split with their truth, and what to state of them."""
-    list_name = {"val": cfg.data.val_list, "train": cfg.data.train_list}.get(args.split, args.split)
+    split = args.split or "val"
+    list_name = {"val": cfg.data.val_list, "train": cfg.data.train_list}.get(split, split)
     if not list_name:
-        raise UserError(f"--split {args.split}: the settings name no such list; give a list's name or file")
+        raise UserError(f"--split {split}: the settings name no such list; give a list's name or file")
     index = open_index(cfg.data, list_name, masks=True)
     return index, about_list(cfg, list_name, len(index))
 
@@ -128,20 +141,17 @@ def evaluate(args: argparse.Namespace, cfg: Config) -> dict[str, Evaluation]:
         return evaluate_network(network, Path(args.model_path), index, Path(args.output or scratch), cfg, about)
 
 
-def find_config(args: argparse.Namespace) -> Config:
-    """The settings to evaluate with: a file's, or those of the run or the checkpoint."""
-    if any(line.startswith("pseudo.refine=") for line in args.set):
-        raise UserError(
-            "--set pseudo.refine is for stage pseudo and infer.py and would change nothing here; give --set "
-            "infer.refine=..., by which the masks of a network are refined"
-        )
+def find_config(args: argparse.Namespace, side: int = 0) -> Config:
+    """The settings to evaluate with: a file's, or those of the run or the checkpoint; `side`: which of --compare."""
+    # As in infer.py, where both refine the masks of a network.
+    overrides = [line.replace("pseudo.refine=", "infer.refine=", 1) for line in args.set]
     if args.config or args.preset:
-        return load_config(args.config or DEFAULT_CONFIG, args.preset, args.set)
-    source = Path(args.run or args.seeds or args.masks or args.model_path or args.compare[0])
+        return load_config(args.config or DEFAULT_CONFIG, args.preset, overrides)
+    source = Path(args.run or args.seeds or args.masks or args.model_path or args.compare[side])
     if args.model_path or source.is_file():
-        return override(config_from_dict(load_checkpoint(source).config, str(source)), args.set)
+        return override(config_from_dict(load_checkpoint(source).config, str(source)), overrides)
     run = run_of(source)
-    return load_config(run / RUN_SETTINGS if run else DEFAULT_CONFIG, overrides=args.set)
+    return load_config(run / RUN_SETTINGS if run else DEFAULT_CONFIG, overrides=overrides)
 
 
 if __name__ == "__main__":

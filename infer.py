@@ -163,7 +163,8 @@ def predict(
         mask. Mistakes are a `UserError`.
     """
     path = Path(model_path or default_checkpoint(Config()))
-    changed = path.stat().st_mtime_ns if path.is_file() else 0
+    networks = {path, *path.parent.glob("*.pth")}  # those of a classifier's steps lie beside it
+    changed = tuple(sorted(file.stat().st_mtime_ns for file in networks if file.is_file()))
     lines = [settings] if isinstance(settings, str) else settings
     predictor = _predictor(str(path), changed, (*lines, f"device={device}"), tile)
     limit_pixels(predictor.cfg.data.max_pixels)
@@ -176,8 +177,8 @@ def predict(
 
 
 @lru_cache(maxsize=2)
-def _predictor(path: str, changed: int, overrides: tuple[str, ...], tile: int) -> Predictor:
-    """A predictor, loaded anew when its file has changed."""
+def _predictor(path: str, changed: tuple[int, ...], overrides: tuple[str, ...], tile: int) -> Predictor:
+    """A predictor, loaded anew when its file or one beside it has changed."""
     return load_predictor(path, overrides, tile=tile)
 
 

@@ -147,7 +147,7 @@ class _Reader:
         record = self._record(name, str(path))
         if record is None:
             return
-        values = read_mask(path)
+        values = read_mask(path, self.index.class_names)
         size = self._fits(record, values.shape, str(path))
         if size is None:
             return
@@ -159,7 +159,11 @@ class _Reader:
         else:
             for label in np.unique(known[known > 0]).tolist():
                 self._is_shown(record, label - 1, str(path))
-            self.found.setdefault(record.name, Said(size)).mask = path
+            said = self.found.setdefault(record.name, Said(size))
+            if said.mask is not None:
+                what = f"{said.mask} and {path} are both of image '{record.name}'; join them, or remove one"
+                self.faults.add("twice", f"data.hints: {what}")
+            said.mask = path
 
     def add_shapes(self, found: ShapesOfImage) -> None:
         """The shapes of one image."""

@@ -60,9 +60,15 @@ class Decoded:
 
 @contextmanager
 def opened_mask(path: str | Path) -> Iterator[Image.Image]:
-    """An opened mask file; `UserError` where it is missing, too large or damaged."""
+    """An opened mask file; `UserError` where it is missing, too large, damaged, saved with loss, or several."""
     try:
         with open_image(path, "mask") as image:
+            if image.format in LOSSY:
+                raise MaskFault(
+                    f"mask {path} is a {image.format} file, which changes values; save masks as PNG", "lossy"
+                )
+            if (frames := getattr(image, "n_frames", 1)) > 1:
+                raise MaskFault(f"mask {path} holds {frames} images, expected one of class values; join them", "frames")
             yield image
     except FileNotFoundError as error:
         others = sorted(other.name for other in Path(path).parent.glob(f"{glob.escape(Path(path).stem)}.*"))
@@ -75,10 +81,6 @@ def opened_mask(path: str | Path) -> Iterator[Image.Image]:
 def decode_mask(path: str | Path) -> Decoded:
     """The codes of a mask file; `UserError` where it is missing, damaged, or saved with loss."""
     with opened_mask(path) as image:
-        if image.format in LOSSY:
-            raise MaskFault(f"mask {path} is a {image.format} file, which changes values; save masks as PNG", "lossy")
-        if (frames := getattr(image, "n_frames", 1)) > 1:
-            raise MaskFault(f"mask {path} holds {frames} images, expected one of class values; join them", "frames")
         decoded = _decode(image, path)
         if "A" in image.getbands():
             is_clear = np.asarray(image.getchannel("A")) == 0

@@ -1,5 +1,6 @@
 """Is one set of masks better than another, or is the difference chance? A paired bootstrap over the same images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,12 +80,13 @@ class Comparison:
         return found | {"differences": differences, "evaluated": self.about}
 
 
-def compare(index: Index, a: str, b: str, cfg: Config, **about: Any) -> Comparison:
+def compare(index: Index, sources: Sequence[str], settings: Sequence[Config], **about: Any) -> Comparison:
     """Evaluate two sources on the same images; `index` was opened with masks, `about` is what to state.
 
-    A source is a folder of masks or of seeds (taken at their own best threshold), or a checkpoint (labels predicted).
+    A source is a folder of masks or of seeds (taken at their own best threshold), or a checkpoint (labels predicted, by
+    its own one of the two `settings`). Of all else the first settings count.
     """
-    first, second = (_read(index, source, cfg) for source in (a, b))
+    first, second = (_read(index, source, settings[0], own) for source, own in zip(sources, settings, strict=True))
     return Comparison(first, second, compare_counts(first.counts, second.counts), about)
 
 
@@ -97,10 +99,10 @@ def check_classes(source: str, known: tuple[str, ...], index: Index) -> None:
         )
 
 
-def _read(index: Index, source: str, cfg: Config) -> Side:
+def _read(index: Index, source: str, cfg: Config, own: Config) -> Side:
     path, name = Path(source), index.records[0].name
     with scratch_folder() as scratch:
-        folder = _predict(index, source, scratch, cfg) if path.is_file() else path
+        folder = _predict(index, source, scratch, own) if path.is_file() else path
         if (folder / f"{name}.png").is_file():
             if folder is path:
                 check_predictions(index, folder, cfg.workers)

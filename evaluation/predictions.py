@@ -37,16 +37,17 @@ def claim_folder(folder: Path, networks: Sequence[Path], index: Index, cfg: Conf
     """
     settings = {name: value for name, value in cfg.to_dict().items() if name not in MACHINE}
     made_by = {"networks": digest(digest_files(networks)), "settings": digest(settings)}
-    sizes = {record.name: record.image.stat().st_size for record in index.records}
+    found = digest_files([record.image for record in index.records])
+    images = {record.name: content for record, content in zip(index.records, found, strict=True)}
     known = read_json(folder / MADE_BY)
     before = known.get("images", {}) if known.items() >= made_by.items() else {}
     is_used = any((folder / labels).exists() for labels in (PREDICTED, GIVEN))
-    if is_used and (not before or any(before.get(name, size) != size for name, size in sizes.items())):
+    if is_used and (not before or any(before.get(name, content) != content for name, content in images.items())):
         raise UserError(
             f"{folder} holds predictions of another network, by other settings or of other images, and files that are "
             "there are kept; choose another folder, or remove this one"
         )
-    write_json(folder / MADE_BY, made_by | {"images": before | sizes})
+    write_json(folder / MADE_BY, made_by | {"images": before | images})
 
 
 def has_predictions(index: Index, folder: Path, position: int, given: bool = True) -> bool:

@@ -29,8 +29,9 @@ from stages.reading import build_method
 from stages.threshold import with_found_threshold
 from utils.distributed import from_main, scratch_folder
 from utils.errors import UserError
-from utils.files import atomic_path, read_json
+from utils.files import atomic_path, digest, read_json
 from utils.run import RUN_RECORD, RUN_SETTINGS, run_of
+from utils.settings import settings_of
 
 PUBLISHED = {"voc": {"train": 1464, "val": 1449}}  # kind of data -> list -> its images
 SEED_LISTS = {"voc": "train"}  # kind of data -> the list that seeds and pseudo masks are published on
@@ -78,13 +79,13 @@ def evaluate_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
     if not (folder / RUN_RECORD).is_file():
         raise UserError(f"{folder} is no run folder: it has no {RUN_RECORD}; expected a folder that train.py wrote")
     found = {}
-    own = load_config(folder / RUN_SETTINGS).to_dict()
-    is_as_run = all(cfg.to_dict()[name] == own[name] for name in PREDICT_BY)
+    own = load_config(folder / RUN_SETTINGS)  # by which seeds and pseudo masks were made, whatever is asked for
+    is_as_run = all(cfg.to_dict()[name] == own.to_dict()[name] for name in PREDICT_BY)
     cfg = with_found_threshold(cfg, folder)
-    titles = {SEEDS: "seeds"} | {step.folder: f"seeds + {step.title}" for step in used_steps(cfg)}
+    titles = {SEEDS: "seeds"} | {step.folder: f"seeds + {step.title}" for step in used_steps(own)}
     for name, title in (titles | {PSEUDO: "pseudo masks"}).items():
         list_name, index = _list_of(folder / name, ".png" if name == PSEUDO else ".npz", cfg)
-        about = {"labels": "given"} | about_list(cfg, list_name, len(index)) | about_run(cfg, name)
+        about = {"labels": "given"} | about_list(cfg, list_name, len(index)) | about_run(own, name)
         if name == PSEUDO:
             found[title] = evaluate_masks(index, folder / name, cfg.workers, **about)
         else:
@@ -97,9 +98,9 @@ def evaluate_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
     about |= {"backbone": cfg.model.backbone, "weights": cfg.model.weights}
     with scratch_folder() as scratch:
         predictions = folder / PREDICTIONS
-        if not (is_as_run and from_main(lambda: _is_fresh(folder, index))):
+        if not (is_as_run and from_main(lambda: _is_fresh(folder, index, own))):
             predictions = scratch
-            write_predictions(load_segmenter(folder / SEGMENTER), index, predictions, cfg)
+            write_predictions(load_segmenter(folder / SEGMENTER, index.class_names), index, predictions, cfg)
         return found | evaluate_predictions(index, predictions, cfg, **about)
 
 
@@ -137,11 +138,13 @@ def _list_of(folder: Path, suffix: str, cfg: Config) -> tuple[str, Index]:
     raise UserError(f"{folder} has not a file for each image of '{name}'; run the stages that are missing: {command}")
 
 
-def _is_fresh(folder: Path, index: Index) -> bool:
-    """Whether the stage `report` has predicted every image with the network that is there now."""
+def _is_fresh(folder: Path, index: Index, cfg: Config) -> bool:
+    """Whether the stage `report` has predicted every image with the network that is there now, by these settings."""
     try:
         stages = read_json(folder / RUN_RECORD)
         fresh = stages["report"]["finished"] > stages["segment"]["finished"]
+        made_by = stages["pseudo"]["settings"] | stages["report"]["settings"]
+        fresh = fresh and digest(made_by) == digest({name: settings_of(cfg, name) for name in made_by})
     except (KeyError, TypeError):
         return False
     return fresh and all(has_predictions(index, folder / PREDICTIONS, position) for position in range(len(index)))

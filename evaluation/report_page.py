@@ -81,7 +81,7 @@ def write_report_page(stages: Sequence[Stage], cfg: Config, run: Run, images: Se
         sections = [
             Section("Results", old, tables=[results(figures)]),
             *sections,
-            Section("Classes", "IoU in per cent, seeds at their best threshold.", tables=[classes(figures)]),
+            Section("Classes", "IoU in per cent, seeds at the threshold that is set.", tables=[classes(figures)]),
             Section("Confusion", tables=[confused]),
         ]
     stage_section = Section("Stages", tables=[stage_table(stages, cfg, run)])

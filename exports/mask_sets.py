@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from data.artifacts import names_in_mask
 from data.dataset import Index
-from data.images import IMAGE_SUFFIXES
+from data.faults import grouped
+from data.images import DAMAGED_IMAGE, IMAGE_SUFFIXES, open_image
 from data.index import open_index
+from data.mask_values import opened_mask
 from inference.images import MASKS
 from inference.output_folder import CLASSES, PREDICTIONS
 from stages.config import load_config
@@ -116,9 +119,18 @@ def _index_of(folder: Path, names: set[str]) -> Index | None:
 def _suffixes(images: Path, masks: dict[str, Path]) -> dict[str, str]:
     if not images.is_dir():
         raise UserError(f"--images {images}: there is no such folder; check the path")
-    paths = (path for path in sorted(images.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES)
-    found = {path.relative_to(images).with_suffix("").as_posix(): path.suffix for path in paths}
-    if without := sorted(set(masks) - set(found)):
-        expected = f"expected {without[0]}{IMAGE_SUFFIX} or another suffix there"
-        raise UserError(f"--images {images}: there is no image of mask {masks[without[0]]}; {expected}")
-    return found
+    paths = [path for path in sorted(images.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+    found = grouped(paths, lambda path: path.relative_to(images).with_suffix("").as_posix())
+    suffixes = {}
+    for name, mask in sorted(masks.items()):
+        own = [path for path in found.get(name, ()) if not path.samefile(mask)]
+        if len(own) != 1:
+            many = f"several images, {own[0].name} and {own[1].name}, are" if own else "there is no image"
+            expected = f"expected one, {name}{IMAGE_SUFFIX} or another suffix there"
+            raise UserError(f"--images {images}: {many} of mask {mask}; {expected}")
+        with suppress(*DAMAGED_IMAGE), open_image(own[0], "image") as image, opened_mask(mask) as opened:
+            if sorted(image.size) != sorted(opened.size):  # an image may lie on its side
+                sizes = "{} x {} pixels, its mask {} {} x {}".format(*image.size, mask, *opened.size)
+                raise UserError(f"image {own[0]} has {sizes}; make masks of the image's size")
+        suffixes[name] = own[0].suffix
+    return suffixes

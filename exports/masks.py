@@ -118,6 +118,20 @@ def export_yolo(masks: MaskSet, read: Read, output: Path) -> tuple[Path, int]:
     if count > 1:
         what = f"two images are named {name} but for their suffix"
         raise UserError(f"--export yolo: {what}, and YOLO would look for one label file for both; rename one")
+    classes = {value - 1: name for value, name in sorted(masks.class_names.items())}
+    about = {"path": ".", "train": "images", "val": "images", "names": classes}
+    text, table, labels = (
+        yaml.safe_dump(about, allow_unicode=True, sort_keys=False),
+        folder / "data.yaml",
+        folder / "labels",
+    )
+    if table.is_file() and table.read_text(encoding="utf-8") != text:
+        others = sorted(
+            {path.relative_to(labels).with_suffix("").as_posix() for path in labels.rglob("*.txt")} - {*names}
+        )
+        if others:
+            what = f"{labels} holds {len(others)} files of other images and other classes, first {others[0]}.txt"
+            raise UserError(f"--export yolo: {what}; remove {folder}, or choose another --output")
     written = 0
     for name, (_, mask) in zip(names, read, strict=True):
         height, width = mask.shape
@@ -126,11 +140,9 @@ def export_yolo(masks: MaskSet, read: Read, output: Path) -> tuple[Path, int]:
             for outline in region_polygons(region):
                 points = (outline / (width, height)).ravel()
                 lines.append(f"{value - 1} " + " ".join(f"{point:.{DECIMALS}f}" for point in points) + "\n")
-        write_text(folder / "labels" / f"{name}.txt", "".join(lines))
+        write_text(labels / f"{name}.txt", "".join(lines))
         written += len(lines)
-    classes = {value - 1: name for value, name in sorted(masks.class_names.items())}
-    about = {"path": ".", "train": "images", "val": "images", "names": classes}
-    write_text(folder / "data.yaml", yaml.safe_dump(about, allow_unicode=True, sort_keys=False))
+    write_text(table, text)
     return folder, written
 
 

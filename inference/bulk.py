@@ -152,7 +152,8 @@ class _Work:
 
     def _finish(self, job: _Job, image: np.ndarray, prediction: Prediction, values: list[int]) -> None:
         """Write everything about an image, and last that it is done; `values` are those of the prediction's classes."""
-        names = self.values.names
+        # What later images add to the table, or have added before a stop, changes no file.
+        names = self.values.names[: max(values, default=0) if self.values.by_occurrence else None]
         if self.options.maps:
             kept = [index for index, value in enumerate(values) if value != IGNORE]
             seed = Seed(np.array(values, np.int64)[kept] - 1, prediction.maps[kept], image.shape[:2])
@@ -189,6 +190,7 @@ class _Work:
             "input": printable(", ".join(map(str, sources))),
             "network": self.predictor.about,
             "settings": self.predictor.settings,
+            "made_of": digest([job.fingerprint for job in jobs]),  # also of images whose entries are as before
             "images": entries,
             "unreadable": unreadable,
         }

@@ -16,6 +16,7 @@ from stages.reading import predicted_classes
 from stages.refinement import mask_of
 from stages.threshold import with_found_threshold
 from utils.errors import UserError
+from utils.file_digests import digest_files
 from utils.settings import settings_dict, settings_of
 
 LEAST_SCORE = 0.2  # probability below which a trained classifier's best class does not count: most likely it shows none
@@ -52,7 +53,10 @@ class ClassifierPredictor(Predictor):
         of_steps = (name for step in steps for name in step.apply.reads(self.cfg))
         names = ("steps", "prediction", "infer", *of_steps, "pseudo")
         self.settings |= {name: settings_of(self.cfg, name) for name in names}
-        self.settings |= {"seeds": settings_dict(self.sides), "dataset steps": [step.name for step in steps]}
+        beside = Path(self.about["path"]).with_name
+        files = {step.name: map(beside, step.apply.files(self.cfg, self.network)) for step in steps}
+        networks = {name: digest_files(list(paths)) for name, paths in files.items()}
+        self.settings |= {"seeds": settings_dict(self.sides), "dataset steps": networks}
 
     def _predict_many(self, images: list[np.ndarray], classes: list[list[int] | None]) -> list[Prediction]:
         return [self._predict(*each) for each in zip(images, classes, strict=True)]

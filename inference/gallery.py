@@ -63,7 +63,7 @@ def _write_page(output: Path, report: dict[str, Any], images: list[InputImage], 
         shares.setdefault(row["name"], []).append(row["share"])
     by_count = sorted(shares.items(), key=lambda item: -len(item[1]))
     rows = [(name, len(found), percent(sum(found) / len(found))) for name, found in by_count]
-    offered = list(values.names) if 0 < len(values.names) <= MOST_LABELS else sorted(shares)
+    offered = values.names if len(values.names) <= MOST_LABELS else sorted(shares)
     classes = Table("", ("class", "images", "mean share, %"), rows, sortable=True)
     unreadable = Table("", ("file", "reason"), [(row["image"], row["reason"]) for row in report["unreadable"]])
     sections = [

@@ -89,13 +89,15 @@ def output_names(relative: Sequence[str]) -> dict[str, str]:
 
 def find_class(name: str, class_names: Sequence[str], where: str) -> int:
     """The index of a class by its name, in any case; the `UserError` for an unknown one begins with `where`."""
-    by_name = {composed(known).casefold(): index for index, known in reversed(list(enumerate(class_names)))}
-    index = by_name.get(composed(name.strip()).casefold())
-    if index is None:
-        more = f", ... ({len(class_names)} in all)" if len(class_names) > MOST_NAMES else ""
-        near, known = nearest(name.strip(), class_names) or ";", ", ".join(class_names[:MOST_NAMES])
-        raise UserError(f"{where}: the network knows no class '{name}'{near} it knows {known}{more}")
-    return index
+    wanted, known = composed(name.strip()), [composed(each) for each in class_names]
+    if wanted in known:  # ImageNet has a Cardigan, a dog, and a cardigan
+        return known.index(wanted)
+    folded = [each.casefold() for each in known]
+    if wanted.casefold() in folded:
+        return folded.index(wanted.casefold())
+    more = f", ... ({len(class_names)} in all)" if len(class_names) > MOST_NAMES else ""
+    near, some = nearest(name.strip(), class_names) or ";", ", ".join(class_names[:MOST_NAMES])
+    raise UserError(f"{where}: the network knows no class '{name}'{near} it knows {some}{more}")
 
 
 def read_labels(path: Path, images: Sequence[InputImage], class_names: Sequence[str]) -> dict[str, list[int]]:

@@ -38,8 +38,8 @@ class ClassValues:
 
     @property
     def names(self) -> Sequence[str]:
-        """The class names that masks and maps hold; none where later images may add classes."""
-        return () if self.by_occurrence else self.class_names
+        """The class names that masks and maps hold, in the order of the values; later images may add classes."""
+        return [self.class_names[index] for index in sorted(self.values, key=lambda index: self.values[index])]
 
     def _known(self) -> dict[int, int]:
         """The table that an earlier call has written; none where it is of another network, or damaged."""
@@ -133,6 +133,6 @@ def read_done(path: Path, fingerprint: str) -> dict[str, Any] | None:
 
 
 def identity(path: Path) -> list[int]:
-    """Size and time of a file, which change when the file does."""
+    """Size and times of a file, which change when the file does; a copy may keep the first time, never the second."""
     status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]

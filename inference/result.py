@@ -44,7 +44,7 @@ class Result:
     mask: np.ndarray  # (H, W) uint8; 0 background, 255 too close to call, else the value of one of `classes`
     classes: tuple[Found, ...]  # found or given, the largest first
     palette: np.ndarray  # (256, 3) uint8, the colour of each value
-    class_names: tuple[str, ...] = ()  # of the values from 1 on, for the file; empty with more than 254 classes
+    class_names: tuple[str, ...] = ()  # of the values from 1 on, for the file
 
     def overlay(self, opacity: float = OPACITY) -> Image.Image:
         """The mask drawn over the image."""
@@ -87,6 +87,7 @@ def to_result(image: np.ndarray, prediction: Prediction, predictor: Predictor) -
     rows = class_rows(prediction, values, predictor.class_names)
     found = tuple(Found(row["name"], row["value"], row["score"], row["share"]) for row in rows)
     palette = voc_palette() if names else bright_palette()
+    names = names or tuple(predictor.class_names[index] for index in prediction.classes)
     return Result(image, to_values(prediction.mask, values), found, palette, names)
 
 

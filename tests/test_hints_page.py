@@ -65,6 +65,13 @@ def saved(browser, folder: Path) -> list[dict]:
     return json.loads(path.read_text())["hints"]
 
 
+def load(browser, path: Path, records: list[dict]) -> None:
+    """Open a file of these hints on the page."""
+    path.write_text(json.dumps({"hints": records}))
+    browser.find_element("id", "load").send_keys(str(path))
+    time.sleep(0.3)
+
+
 def iou(mask: np.ndarray, truth: np.ndarray) -> float:
     ours, theirs = (mask > 0) & (mask < 255), (truth > 0) & (truth < 255)
     return float((ours & theirs).sum() / max(1, (ours | theirs).sum()))
@@ -125,9 +132,15 @@ def test_undo_next_and_a_second_click_on_the_same_spot(browser, project, tmp_pat
     assert sorted(len(shape["points"]) > 2 for record in records for shape in record["shapes"]) == [False, True]
     browser.refresh()
     browser.find_element("id", "give-hints").click()
-    browser.find_element("id", "load").send_keys(str(tmp_path / "saved/hints.json"))
-    time.sleep(0.3)
-    assert text(browser, "hint-count") == "2 hints on 2 images"
+    polygon = {"shape_type": "polygon", "label": "background", "points": [[1, 1], [9, 1], [5, 9]]}
+    records += [{"image": "elsewhere", "width": 9, "height": 9, "shapes": [polygon]}]
+    records[0]["shapes"].append(polygon)
+    load(browser, tmp_path / "more.json", records)
+    assert text(browser, "hint-count") == "4 hints on 3 images"
+    assert saved(browser, tmp_path / "again") == records
+    load(browser, tmp_path / "resized.json", [records[0] | {"width": 99}])
+    assert f"{records[0]['image']} had 99 x" in text(browser, "hint-status")
+    assert text(browser, "hint-count") == "4 hints on 3 images"
 
 
 def test_by_keyboard_alone(browser, project, tmp_path):

@@ -17,6 +17,7 @@
   const order = items.filter((item) => item.uri)
     .sort((one, other) => (one.certainty ?? 2) - (other.certainty ?? 2) || one.title.localeCompare(other.title));
   const hints = new Map();  // image -> its shapes, in the order in which they were given
+  let others = [];  // records of images that are not on this page, which are saved again as they are
   let position = 0;
   let drawing = null;  // the shape under the pointer, or begun by the keyboard
   let cross = null;  // [x, y] of the keyboard, in pixels
@@ -33,7 +34,7 @@
   }
 
   function count() {
-    const given = [...hints.values()].filter((found) => found.length);
+    const given = [...hints.values(), ...others.map((record) => record.shapes)].filter((found) => found.length);
     return `${given.reduce((sum, found) => sum + found.length, 0)} hints on ${given.length} images`;
   }
 
@@ -47,6 +48,7 @@
       point: () => svg("circle", { ...style, cx: x, cy: y, r: 1.2 * width, fill: hue(shape.label), stroke: "#fff",
         "stroke-width": width / 3 }),
       line: () => svg("polyline", { ...style, points }),
+      polygon: () => svg("polygon", { ...style, points }),
       rectangle: () => svg("rect", { ...style, ...box }),
     }[shape.shape_type]();
     const title = svg("title", {});
@@ -141,7 +143,7 @@
     const records = given.map((each) => (
       { image: each.title, width: each.size[1], height: each.size[0], shapes: hints.get(each.title) }));
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([JSON.stringify({ hints: records }, null, 1)], { type: "application/json" }));
+    link.href = URL.createObjectURL(new Blob([JSON.stringify({ hints: [...records, ...others] }, null, 1)], { type: "application/json" }));
     link.download = "hints.json";
     link.click();
     URL.revokeObjectURL(link.href);
@@ -152,12 +154,19 @@
   async function load(file) {
     try {
       const records = JSON.parse(await file.text()).hints;
-      records.forEach((record) => hints.set(record.image, record.shapes.filter((shape) => KINDS[shape.shape_type[0]]
-        ?? shape.shape_type === "rectangle")));
+      const here = new Map(items.map((each) => [each.title, each]));
+      for (const { image, width, height, shapes: found } of records) {
+        const [rows, columns] = here.get(image)?.size ?? [height, width];
+        if (rows !== height || columns !== width) throw Error(`${image} had ${width} x ${height} pixels`);
+        const strange = found.find((shape) => ![...Object.values(KINDS), "polygon"].includes(shape.shape_type));
+        if (strange) throw Error(`${image} has a ${strange.shape_type}, which this page cannot draw`);
+      }
+      others = records.filter((record) => !here.has(record.image));
+      records.filter((record) => here.has(record.image)).forEach((record) => hints.set(record.image, record.shapes));
       draw();
-      tell(`opened ${count()}`);
-    } catch {
-      tell(`${file.name} is no hints.json of this page`);
+      tell(`opened ${count()}${others.length ? `, ${others.length} images of them not on this page` : ""}`);
+    } catch (error) {
+      tell(`${file.name} is no hints.json of this page: ${error.message}`);
     }
   }
 

@@ -77,6 +77,12 @@ def test_all_formats_say_the_same(data, tmp_path):
     assert str(mixed) == "1 images with 1 points, 1 areas"
     assert set(np.unique(mixed.of("p0").values)) == {0, 1, IGNORE}
     assert mixed.of("p1") is None
+    write_mask(masks / "second/p0.png", expected)
+    with pytest.raises(UserError, match="are both of image 'p0'; join them"):
+        open_hints(replace(settings, hints=str(masks)), index)
+    write_mask(tmp_path / "turned/p0.png", expected, class_names=("dog", "cat", "train"))
+    with pytest.raises(UserError, match="was made for the classes dog, cat, train"):
+        open_hints(replace(settings, hints=str(tmp_path / "turned")), index)
 
 
 def test_without_hints_there_are_none_and_the_fingerprint_is_of_the_content(data):

@@ -116,6 +116,8 @@ def test_a_mask_saved_with_loss_is_refused_whatever_its_name(tmp_path):
     Image.fromarray(CLASSES).save(tmp_path / "a.jpg")
     with pytest.raises(UserError, match=r"a\.jpg is a JPEG file, which changes values"):
         read_truth(tmp_path / "a.jpg")
+    with pytest.raises(UserError, match=r"a\.jpg is a JPEG file, which changes values"):
+        read_mask(tmp_path / "a.jpg")
     Image.fromarray(CLASSES).save(tmp_path / "a.jpg", format="PNG")
     assert np.array_equal(read_truth(tmp_path / "a.jpg"), CLASSES)
 

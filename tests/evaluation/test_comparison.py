@@ -1,11 +1,14 @@
 """Two sources compared: what is clear, and what is no source."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from evaluation import comparison
 from tests.project import call
+from utils.checkpoint import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture
@@ -30,6 +33,17 @@ def test_a_clear_gain_and_none(evaluated):
         assert row[side] == pytest.approx(evaluated("--masks", folder)[1]["miou"], abs=1e-12)
     assert "A is better" in evaluated("--compare", "good", "bad")[0]
     assert "these 10 images show no clear difference" in evaluated("--compare", "good", "same")[0]
+
+
+def test_each_network_is_read_by_its_own_settings(project, monkeypatch):
+    write, known = comparison.write_predictions, load_checkpoint(project.run / "segmenter.pth")
+    other = project.folder / "other.pth"
+    save_checkpoint(other, replace(known, config=known.config | {"infer": known.config["infer"] | {"refine": "none"}}))
+    seen = []
+    monkeypatch.setattr(comparison, "write_predictions", lambda *given: (seen.append(given[3]), write(*given)))
+    where = ("--set", f"data.root={project.folder / 'voc'}")
+    call("evaluate", "--compare", project.run / "segmenter.pth", other, *where).well()
+    assert [cfg.infer.refine for cfg in seen] == ["par", "none"]
 
 
 def test_seeds_are_compared_at_their_best_threshold(evaluated, tmp_path):

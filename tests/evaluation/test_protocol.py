@@ -6,6 +6,7 @@ import json
 import numpy as np
 
 from data.artifacts import read_mask, write_mask
+from stages.config import load_config
 from tests.project import call
 
 NAMES = ("cat", "dog", "train")
@@ -43,7 +44,7 @@ def test_predictions_of_another_network_settings_or_images_are_never_evaluated_a
     fast = ("--set", "infer.quality=fast")
     for network, *changed in (("ibb.pth",), ("classifier.pth",), ("segmenter.pth", *fast), ("segmenter.pth",)):
         if not changed and network == "segmenter.pth":
-            image.write_bytes(image.read_bytes() + b"1")
+            image.write_bytes(image.read_bytes()[:-1] + b"1")  # of the same size
         ended = project.evaluate_only(*kept, project.run / network, *changed)
         assert (ended.code, "holds predictions of another network" in ended.err) == (2, True), ended.err
 
@@ -53,14 +54,19 @@ def test_a_run_is_predicted_anew_by_other_settings(project):
         write_mask(path, np.ones_like(read_mask(path)))
     words = ("--run", project.run, "--json", project.folder / "f.json")
     found = []
-    for settings in ((), ("--set", "infer.refine=none")):
+    for settings in ((), ("--set", "pseudo.refine=none"), ("--set", "cam.scales=[1.0]"), ()):
+        if len(found) == 3:  # settings of a later command, by which nothing was made again
+            later = load_config(project.run / "config.yaml", overrides=["infer.refine=none"])
+            (project.run / "config.yaml").write_text(later.to_yaml())
         call("evaluate", *words, *settings).well()
-        found.append(json.loads((project.folder / "f.json").read_text())["segmentation, predicted labels"])
-    assert [row["evaluated"]["crf"] for row in found] == ["par", "none"]
-    assert found[0]["over_activation"] == 1
-    assert found[1]["over_activation"] < 1
+        found.append(json.loads((project.folder / "f.json").read_text()))
+    predicted = [figures["segmentation, predicted labels"] for figures in found]
+    assert [row["evaluated"]["crf"] for row in predicted] == ["par", "none", "par", "none"]
+    assert [row["over_activation"] == 1 for row in predicted] == [True, False, True, False]
+    assert found[2]["evaluated"]["scales"] == [1.0, 0.5]  # of the seeds as they were made
 
 
-def test_a_setting_that_refines_nothing_here_is_refused(data, tmp_path):
-    ended = call("evaluate", *data, "--masks", tmp_path / "good", "--set", "pseudo.refine=none")
-    assert (ended.code, "give --set infer.refine=" in ended.err) == (2, True)
+def test_an_option_that_changes_nothing_is_refused(data, tmp_path):
+    for words in (("--masks", tmp_path / "good", "--output", "x"), ("--run", tmp_path, "--split", "val")):
+        ended = call("evaluate", *data, *words)
+        assert (ended.code, f"leave out {words[2]}" in ended.err) == (2, True)

@@ -110,6 +110,13 @@ class TestYolo:
         about = yaml.safe_load((tmp_path / "yolo/data.yaml").read_text(encoding="utf-8"))
         assert about["names"] == {0: "cat", 1: "dög", 2: "train"}
 
+    def test_labels_of_other_classes_are_not_mixed_with_these(self, masks, tmp_path):
+        export_masks(masks, ["yolo"], tmp_path / "out")
+        fewer = MaskSet({1: "dog", 2: "cat", 3: "train"}, masks.masks[:1])
+        with pytest.raises(UserError, match=r"holds 2 files of other images and other classes, first b\.txt"):
+            export_masks(fewer, ["yolo"], tmp_path / "out")
+        export_masks(masks._replace(masks=masks.masks[:1]), ["yolo"], tmp_path / "out")
+
     def test_two_images_for_one_label_file(self, tmp_path):
         write_mask(tmp_path / "m.png", np.zeros((4, 4)))
         twice = MaskSet({1: "cat"}, tuple(MaskFile(name, tmp_path / "m.png", name) for name in ("a.jpg", "a.png")))
@@ -143,6 +150,22 @@ class TestMistakes:
         assert sorted(path.name for path in out.iterdir()) == ["coco.json", "yolo"]
         found = [image["file_name"] for image in load_coco(out / "coco.json").imgs.values()]
         assert found == ["a.PNG", "b.jpeg", "deep/ü c.webp"]
+
+    @pytest.mark.parametrize(
+        ("images", "expected"),
+        [
+            ({"a.jpg": (30, 20), "a.png": (30, 20)}, "several images, a.jpg and a.png, are of mask"),
+            ({"a.jpg": (60, 40)}, "a.jpg has 40 x 60 pixels, its mask .*a.png 20 x 30"),
+            ({}, "there is no image of mask"),  # but for the mask itself
+        ],
+    )
+    def test_an_image_is_the_only_one_of_its_name_and_of_its_masks_size(self, tmp_path, images, expected):
+        write_mask(tmp_path / "masks/a.png", np.ones((30, 20)))
+        for name, size in images.items():
+            save(tmp_path / "images" / name, size)
+        folder = tmp_path / "images" if images else tmp_path / "masks"
+        with pytest.raises(UserError, match=expected):
+            open_mask_set(tmp_path / "masks", NAMES, folder)
 
     def test_classes_are_those_that_the_masks_were_written_with(self, tmp_path):
         write_mask(tmp_path / "out/masks/a.png", np.zeros((4, 4)), class_names=("cat", "dog"))

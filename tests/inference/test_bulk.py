@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import inference.bulk
 import utils.files
@@ -162,6 +163,16 @@ class TestResume:
     )
     def test_another_network_or_setting_redoes_all(self, folder, other):
         assert predict_images(folder / "in", folder / "out", other).new == 3
+
+    def test_an_image_that_looks_unchanged_is_redone_and_shown(self, folder):
+        pages, path = [], folder / "in/p1.png"
+        for colour in ((1, 0, 0), (1, 0, 255)):  # of one size, time and result
+            Image.new("RGB", (30, 20), colour).save(path.with_suffix(".bmp"))
+            path.with_suffix(".bmp").replace(path)
+            os.utime(path, ns=(0, 0))
+            assert predict_images(folder / "in", folder / "out", Stub(), Options(batch=3)).new == 1
+            pages.append((folder / "out/index.html").read_text())
+        assert pages[0] != pages[1]
 
     def test_a_new_label_redoes_its_image(self, folder):
         (folder / "labels.csv").write_text("image,labels\np1,train\n")

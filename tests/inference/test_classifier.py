@@ -23,7 +23,7 @@ def test_maps_that_lie_upon_each_other_count_once():
 @pytest.mark.parametrize("checkpoint", ["classifier.pth", "context.pth"])
 def test_its_maps_are_those_that_the_report_evaluates(finished: Project, checkpoint):
     predictor = load_predictor(finished.run / checkpoint, ["device=cpu"])
-    assert predictor.settings["dataset steps"] == ["context", "trained"]
+    assert list(predictor.settings["dataset steps"]) == ["context", "trained"]
     for name in names(finished, "val"):
         (path,) = (finished.folder / "voc/JPEGImages").glob(f"{name}.*")
         expected = read_seed(finished.run / "ablation_steps/given/trained" / f"{name}.npz")
@@ -32,12 +32,22 @@ def test_its_maps_are_those_that_the_report_evaluates(finished: Project, checkpo
         np.testing.assert_allclose(found.maps, expected.maps, atol=0.02)  # files hold 8 bits, after each step
 
 
+def test_masks_depend_on_the_networks_of_its_steps(project: Project):
+    def settings():
+        return load_predictor(project.run / "classifier.pth", ["device=cpu"]).settings
+
+    before = settings()
+    assert settings() == before
+    shutil.copy(project.run / "segmenter.pth", project.run / "ibb.pth")
+    assert settings() != before
+
+
 @pytest.mark.parametrize(("checkpoint", "steps"), [("classifier.pth", []), ("context.pth", ["context"])])
 def test_fast_opens_no_other_network_and_reads_an_image_once(finished: Project, checkpoint, steps):
     predictor = load_predictor(finished.run / checkpoint, ["device=cpu", "infer.quality=fast"])
     assert [step.name for step in predictor.method.steps] == ["cam", "gfm", "prm"]
     assert predictor.method.views.scales == (1.0,)
-    assert predictor.settings["dataset steps"] == steps
+    assert list(predictor.settings["dataset steps"]) == steps
     assert predictor.settings["infer"]["quality"] == "fast"
 
 
@@ -45,7 +55,7 @@ def test_a_step_whose_network_is_missing_is_named(finished: Project, tmp_path, c
     shutil.copy(finished.run / "classifier.pth", tmp_path)
     with caplog.at_level(logging.WARNING):
         predictor = load_predictor(tmp_path / "classifier.pth", ["device=cpu"])
-    assert predictor.settings["dataset steps"] == []
+    assert predictor.settings["dataset steps"] == {}
     assert [record.getMessage().split(":")[0] for record in caplog.records] == [
         f"the maps are without the step '{title}'" for title in ("context", "IBB in training")
     ]

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data.artifacts import read_mask
-from inference.images import find_inputs, read_labels, split_videos
+from inference.images import find_class, find_inputs, read_labels, split_videos
 from tests.inference.stub import NAMES, predictions, save
 from utils.errors import UserError
 
@@ -112,6 +112,10 @@ class TestLabels:
         with pytest.raises(UserError, match=expected) as raised:
             read_labels(tmp_path / "labels.csv", find_inputs([images], tmp_path / "out"), NAMES)
         assert "labels.csv" in str(raised.value)
+
+    def test_a_class_of_the_same_letters_wins_over_one_of_other_capitals(self):
+        names = ("cat", "Cardigan", "cardigan")
+        assert [find_class(name, names, "") for name in ("Cardigan", "cardigan", "CARDIGAN", " Cat")] == [1, 2, 1, 0]
 
     def test_rows_and_images_that_do_not_meet_are_counted_and_a_path_wins_over_a_name(self, images, tmp_path, caplog):
         save(images / "sub/a.jpg", (20, 20))

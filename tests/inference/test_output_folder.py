@@ -69,6 +69,7 @@ class TestClassValues:
         assert [again.value(index) for index in (5, 280, 0)] == [2, 1, 3]
         rows = json.loads((tmp_path / CLASSES).read_text())["classes"]
         assert [(row["value"], row["name"]) for row in rows] == [(1, "class 280"), (2, "class 5"), (3, "class 0")]
+        assert again.names == ["class 280", "class 5", "class 0"]
         assert ClassValues(tmp_path, tuple(reversed(MANY))).value(5) == 1  # another network's are not taken over
 
     def test_what_no_mask_can_hold_is_255_and_counted(self, tmp_path):

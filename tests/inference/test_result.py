@@ -37,6 +37,7 @@ def test_classes_have_the_values_of_the_files_or_are_counted_where_there_are_man
     of_many = to_result(np.zeros((1, 3, 3), np.uint8), Prediction(mask, (7, 299), (0.5, 0.5), NO_MAPS), many)
     assert {one.name: one.value for one in of_many.classes} == {"class 7": 1, "class 299": 2}
     assert np.array_equal(of_many.mask, mask)
+    assert of_many.class_names == ("class 7", "class 299")
 
 
 def test_a_notebook_gets_image_overlay_and_legend_and_nothing_found_is_drawn_too(result):
