@@ -120,16 +120,11 @@ def export_yolo(masks: MaskSet, read: Read, output: Path) -> tuple[Path, int]:
         raise UserError(f"--export yolo: {what}, and YOLO would look for one label file for both; rename one")
     classes = {value - 1: name for value, name in sorted(masks.class_names.items())}
     about = {"path": ".", "train": "images", "val": "images", "names": classes}
-    text, table, labels = (
-        yaml.safe_dump(about, allow_unicode=True, sort_keys=False),
-        folder / "data.yaml",
-        folder / "labels",
-    )
+    text = yaml.safe_dump(about, allow_unicode=True, sort_keys=False)
+    table, labels = folder / "data.yaml", folder / "labels"
     if table.is_file() and table.read_text(encoding="utf-8") != text:
-        others = sorted(
-            {path.relative_to(labels).with_suffix("").as_posix() for path in labels.rglob("*.txt")} - {*names}
-        )
-        if others:
+        there = {path.relative_to(labels).with_suffix("").as_posix() for path in labels.rglob("*.txt")}
+        if others := sorted(there - {*names}):
             what = f"{labels} holds {len(others)} files of other images and other classes, first {others[0]}.txt"
             raise UserError(f"--export yolo: {what}; remove {folder}, or choose another --output")
     written = 0
