@@ -13,10 +13,10 @@ from pathlib import Path
 
 from data.coco_file import PLAIN_RULES, CocoRules
 from data.dataset import Index, NoTruth, Record, check_index
-from data.faults import Complain, Faults, refuse
+from data.faults import Complain, Faults, counted, refuse
 from data.folder_labels import IN_NAMES, read_labels, refuse_foreign
 from data.image_names import Finder, record_names
-from data.layouts import MASKS, RESERVED, SPLITS, Layout, find_layout
+from data.layouts import FEW_VALUES, MASKS, RESERVED, SPLITS, Layout, find_layout, hold_many
 from data.tables import read_lines
 from data.tree import scan
 from utils.errors import UserError
@@ -68,6 +68,10 @@ def open_folder(
         remedy = "data.train_list and data.val_list may name one"
         layout.notes.append(f"{root}: list 'all' takes {sizes} together; {remedy}")
     truth = {path: root / mask for path, mask in layout.masks.items() if masks}
+    if hold_many(root, [layout.masks[path] for path in truth]):
+        what = f"masks by their names that hold more than {FEW_VALUES} values, as photographs do"
+        remedy = "they are never trained with: rename them, or the folder, if they are images"
+        layout.notes += counted(root, what, [layout.masks[path] for path in truth], remedy)
     records = [Record(names[path], root / path, images[path], truth.get(path)) for path in chosen]
     return check_index(Index(class_names, tuple(records), tuple(layout.notes)), what)
 

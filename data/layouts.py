@@ -130,10 +130,10 @@ def _twins(layout: Layout, has_table: bool) -> set[str]:
 def are_drawn(root: Path, paths: list[str], sample: int = SAMPLE) -> bool:
     """Whether most of a sample of the files hold few values, and not all of them one."""
     counts = [count_values(root / path) for path in spread(paths, sample)]
-    return any(1 < count <= FEW_VALUES for count in counts) and not _hold_many(root, paths, sample)
+    return any(1 < count <= FEW_VALUES for count in counts) and not hold_many(root, paths, sample)
 
 
-def _hold_many(root: Path, paths: Sequence[str], sample: int = SAMPLE) -> bool:
+def hold_many(root: Path, paths: Sequence[str], sample: int = SAMPLE) -> bool:
     """Whether more than half of a sample of the files hold more values than masks mostly do."""
     some = spread(paths, sample)
     return 2 * sum(count_values(root / path) > FEW_VALUES for path in some) > len(some)
@@ -190,11 +190,6 @@ def _take_masks(layout: Layout, folder: str, matches: dict[str, str | None]) -> 
             lossy.append(path)
         elif layout.masks.setdefault(image, path) != path:
             more.append(path)
-    taken = [path for path, image in matches.items() if image is not None and layout.masks.get(image) == path]
-    if _hold_many(layout.root, taken):
-        what = f"masks by their names that hold more than {FEW_VALUES} values, as photographs do"
-        remedy = "they are never trained with: rename them, or the folder, if they are images"
-        layout.notes += counted(layout.root, what, taken, remedy)
     for paths, what, remedy in (
         (lossy, "JPEG or WebP", "these change the values; save them as PNG"),
         (strangers, "of no image", "give them the path and name of their images, as in masks/cat/1.png for cat/1.jpg"),

@@ -106,7 +106,7 @@ def test_a_table_that_contradicts_the_folders_and_masks_of_many_values_are_told(
     put(tmp_path, "cat/1.jpg", "dog/2.jpg")
     Image.radial_gradient("L").save(tmp_path / "cat/1_label.png")
     assert "hold more than 16 values, as photographs do: 1, first cat/1_label.png" in " ".join(
-        open_folder(tmp_path).notes
+        open_folder(tmp_path, masks=True).notes
     )
     put_text(tmp_path, "labels.csv", "image,label\ncat/1.jpg,cat\ndog/2.jpg,cat;\n")
     notes = " ".join(open_folder(tmp_path, classes=("cat", "dog")).notes)
