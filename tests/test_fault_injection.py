@@ -5,7 +5,7 @@
 
 Half of the moments are points in time, half are files: the process ends before a file gets its name, half of it
 written, or just after. All stages run, on generated images, with loader processes in every other run; resumable
-states are saved at every step.
+states are saved at every step. Precision and runtime are the defaults of the machine.
 """
 
 import json
@@ -23,16 +23,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+import models.runtime
 import train
+import utils.compute
 import utils.files
 import utils.training_state
 from inference.bulk import predict_images
 from inference.output_folder import PREDICTIONS
 from models.backbone import BACKBONES
+from models.runtime import NAMES
 from tests.inference.stub import Stub, save
 from tests.models.tiny import TinyBackbone
 from tests.project import Project
 from utils.checkpoint import load_checkpoint
+from utils.compute import fastest_precision
 from utils.errors import run_script
 from utils.metrics_log import read_metrics
 
@@ -71,6 +75,8 @@ def _train(folder: Path, overrides: list[str], file: int, how: str) -> None:
     sys.argv = ["train.py", "--config", str(folder / "settings.yaml")]
     sys.argv += [word for setting in overrides for word in ("--set", setting)]
     BACKBONES["tiny"] = lambda imagenet: TinyBackbone()
+    # What tests/conftest.py has replaced.
+    utils.compute.fastest_precision, models.runtime.NAMES = fastest_precision, NAMES
     utils.training_state.SAVE_EVERY = 0.0
     _count_files(folder / "files.txt", file, how)
     code = run_script(train.main)

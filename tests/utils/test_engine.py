@@ -137,6 +137,19 @@ def test_stopped_anywhere_it_ends_with_the_same_weights_and_figures(new_run, und
     assert again_figures == figures
 
 
+def test_in_bf16_a_stopped_training_ends_with_the_same_weights(new_run, undisturbed, monkeypatch):
+    monkeypatch.setattr(training_state, "SAVE_EVERY", -1.0)
+    own = replace(plan(), compute=Compute(torch.device("cpu"), "bf16"))
+    network, figures = train(new_run("whole"), own=own)
+    assert not same(network, undisturbed[0])  # so it was bf16
+    with pytest.raises(Stopped):
+        train(new_run(), at(7, stop), own=own)
+    resumed, resumed_figures = train(new_run(), own=own)
+    assert "resumed at step 6 of 15" in new_run().path("log.txt").read_text()
+    assert same(resumed, network)
+    assert resumed_figures == figures
+
+
 def test_loader_processes_change_nothing(new_run, undisturbed):
     assert same(train(new_run(), own=plan(workers=1))[0], undisturbed[0])
 
