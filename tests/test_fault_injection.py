@@ -47,7 +47,8 @@ CHANGED = (
     "data.kind=shapes data.root={folder}/data/shapes data.shapes_train=6 data.shapes_val=3 data.shapes_size=64 "
     "precision=auto workers={workers} cam.epochs=2 cam.batch_size=3 cam.scales=[1.0] affinity.kind=learned "
     "affinity.fg_threshold=0.6 affinity.bg_threshold=0.5 affinity.refine=par affinity.crop_size=32 "
-    "affinity.batch_size=3 affinity.epochs=1 affinity.max_side=48 segment.epochs=2 segment.batch_size=3 segment.flip=false"
+    "affinity.batch_size=3 affinity.epochs=1 affinity.max_side=48 segment.epochs=2 segment.batch_size=3 "
+    "segment.flip=false"
 )
 # Files that have times or paths in them.
 PASSING = {"config.yaml", "run.json", "log.txt", "report.html", "contents.json", ".lock", ".lock.json", ".shapes.lock"}
