@@ -79,6 +79,11 @@ class Evaluation:
             f"{_summary(self.matrix, at)} ({self.matrix.n_images} images)",
             f"mIoU of the classes alone {_percent(self.matrix.miou_of_classes())}",
         ]
+        names = ("background", *self.class_names)
+        if moved := [f"{value} for {names[own]}" for own, value in self.matrix.better_values().items() if value != own]:
+            lines.append(
+                f"they would fit the truth far better with other values ({', '.join(moved)}): is the order right?"
+            )
         truth = (self.matrix.counts.sum(dim=1) > 0).tolist()
         drawn = ((name, row["iou"] is not None) for name, row in self.per_class().items())
         if beyond := [name for (name, is_drawn), there in zip(drawn, truth, strict=True) if is_drawn and not there]:

@@ -114,10 +114,13 @@ def test_a_mapping_that_means_nothing_or_not_enough_is_refused(tmp_path, mapping
 
 def test_a_mask_saved_with_loss_is_refused_whatever_its_name(tmp_path):
     Image.fromarray(CLASSES).save(tmp_path / "a.jpg")
-    with pytest.raises(UserError, match=r"a\.jpg is a JPEG file, which changes values"):
+    with pytest.raises(UserError, match=r"a\.jpg is saved as JPEG, which changes values"):
         read_truth(tmp_path / "a.jpg")
-    with pytest.raises(UserError, match=r"a\.jpg is a JPEG file, which changes values"):
+    with pytest.raises(UserError, match=r"a\.jpg is saved as JPEG, which changes values"):
         read_mask(tmp_path / "a.jpg")
+    Image.fromarray(CLASSES).save(tmp_path / "a.tif", compression="jpeg")
+    with pytest.raises(UserError, match=r"a\.tif is saved as JPEG, which changes values"):
+        read_truth(tmp_path / "a.tif")
     Image.fromarray(CLASSES).save(tmp_path / "a.jpg", format="PNG")
     assert np.array_equal(read_truth(tmp_path / "a.jpg"), CLASSES)
 
