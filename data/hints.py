@@ -154,6 +154,11 @@ class _Reader:
         known, most = values[values != IGNORE], len(self.index.class_names)
         if not known.size:
             self.faults.add("empty", f"data.hints: {path} is empty: all of its pixels are 255, which says nothing")
+        elif not known.any() and record.labels and 2 * known.size > values.size:
+            what = "holds 0 and 255 alone, background in most places and else nothing"
+            self.faults.add(
+                "binary", f"data.hints: {path} {what}; write class values, 1 for {self.index.class_names[0]}"
+            )
         elif known.max() > most:
             self.faults.add("class", f"data.hints: {path} has the value {known.max()}; known: 0..{most}, and 255")
         else:
@@ -172,6 +177,10 @@ class _Reader:
         if record is None or size is None:
             return
         shapes = [(shape, self._label(shape, record, found.where)) for shape in found.shapes]
+        if (points := [x for shape in found.shapes for point in shape.points for x in point]) and max(points) <= 1:
+            what = f"the points of image '{record.name}' are within 0..1, as parts of the size; give pixels"
+            self.faults.add("parts", f"{found.where}: {what}")
+            return
         known = [(shape, label) for shape, label in shapes if label is not None and is_inside(shape, size)]
         if len(known) < sum(label is not None for _, label in shapes):
             what = f"a hint of image '{record.name}' lies outside of its {size[1]} x {size[0]} pixels"
