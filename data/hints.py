@@ -177,13 +177,9 @@ class _Reader:
         if record is None or size is None:
             return
         shapes = [(shape, self._label(shape, record, found.where)) for shape in found.shapes]
-        if (points := [x for shape in found.shapes for point in shape.points for x in point]) and max(points) <= 1:
-            what = f"the points of image '{record.name}' are within 0..1, as parts of the size; give pixels"
-            self.faults.add("parts", f"{found.where}: {what}")
-            return
         known = [(shape, label) for shape, label in shapes if label is not None and is_inside(shape, size)]
         if len(known) < sum(label is not None for _, label in shapes):
-            what = f"a hint of image '{record.name}' lies outside of its {size[1]} x {size[0]} pixels"
+            what = f"a hint of image '{record.name}' lies outside of its {size[1]} x {size[0]} pixels, or within 0..1"
             self.faults.add("outside", f"{found.where}: {what}; give x, y from the upper left of the upright image")
         try:
             lost = draw(np.full(size, IGNORE, np.uint8), known)[1]

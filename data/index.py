@@ -31,7 +31,11 @@ logger = logging.getLogger(__name__)
 
 NOTES = 3  # of an index that a command logs; the check lists all
 # Settings that not every kind of data reads; masks of the others are drawn.
-READ_BY = {"labels": ("voc", "folder"), "mask_values": ("voc", "folder"), "crowd": ("coco", "folder")}
+READ_BY: dict[str, tuple[str, ...]] = {
+    "labels": ("voc", "folder"),
+    "mask_values": ("voc", "folder"),
+    "crowd": ("coco", "folder"),
+}
 READ_BY |= {"background": ("coco", "folder"), "classes": ("voc", "coco", "folder")}
 SAMPLE = 12  # images whose values every opening of a list looks at, spread evenly; the check looks at all
 

@@ -75,9 +75,9 @@ def why_no_truth(cfg: Config) -> str | None:
 def warn_of_trained(cfg: Config, index: Index) -> None:
     """Warn of images of the validation list whose very files are in the training list, too."""
     train = open_index(cfg.data, cfg.data.train_list)
-    digests = [digest_files([r.image for r in one.records], Path(cfg.run) / CONTENTS) for one in (train, index)]
-    trained = set(digests[0])
-    if both := sum(one in trained for one in digests[1]):
+    cache = Path(cfg.run) / CONTENTS if Path(cfg.run).is_dir() else None
+    trained, shown = (digest_files([record.image for record in one.records], cache) for one in (train, index))
+    if both := sum(map(set(trained).__contains__, shown)):
         logger.warning(
             "%d of %d images of list '%s' are in list '%s', too: figures on them say little about new images",
             *(both, len(index), cfg.data.val_list, cfg.data.train_list),

@@ -130,7 +130,7 @@ BOX = shape("rectangle", "cat", [2, 2], [12, 12])
         ([CAT], {"image": "q7.jpg"}, r"image 'q7.jpg' is not in the list that gets pseudo masks"),
         ([CAT], {"image": "../../etc/p9"}, r"record 1: the image's name .* leads out"),
         ([], {}, r"is empty: it says nothing of any pixel"),
-        ([shape("rectangle", "cat", [0.1, 0.2], [0.5, 0.9])], {}, r"points of image 'p0' are within 0\.\.1, as parts"),
+        ([shape("rectangle", "cat", [0.1, 0.2], [0.5, 0.9])], {}, r"of its 40 x 30 pixels, or within 0\.\.1"),
         ([shape("line", "cat", [3, 3])], {}, r"shape 1 of image 'p0.jpg' is malformed: a line has 1 points"),
         ([shape("point", "cat", [3, "x"])], {}, r"shape 1 of image 'p0.jpg' is malformed"),
         ([shape("star", "cat", [3, 3])], {}, r"malformed: .*'star'; expected .* 'shape_type' of: point"),
