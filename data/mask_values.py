@@ -98,7 +98,10 @@ def _decode(image: Image.Image, path: str | Path) -> Decoded:
     if image.mode == "P":
         colours = (image.getpalette("RGB") or [])[:768]
         palette = np.array(colours + [0] * (768 - len(colours))).reshape(256, 3)
-        return Decoded(np.array(image), palette=packed(palette), has_own_palette=True)
+        codes = np.array(image)
+        if image.format == "GIF" and not np.ptp(palette[used_codes(codes)], axis=1).any():  # greys, numbered anew
+            return Decoded(palette[codes, 0].astype(np.uint8), palette=np.arange(256) * 0x010101)
+        return Decoded(codes, palette=packed(palette), has_own_palette=True)
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image)
         with np.errstate(invalid="ignore"):  # NaN is no whole number, so it is refused below
