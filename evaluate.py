@@ -19,6 +19,7 @@ if __name__ == "__main__":  # before imports that take seconds
     prepare()
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,12 @@ from data.index import open_index
 from evaluation.comparison import check_classes, compare
 from evaluation.protocol import about_folder, about_list, evaluate_network, evaluate_run, protocol_table, write_csv
 from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
-from evaluation.truth import check_predictions
+from evaluation.truth import check_predictions, warn_of_trained
 from stages.config import Config, config_from_dict, load_config, override
 from stages.networks import load_network
 from utils.checkpoint import load_checkpoint
 from utils.console import add_console_options, setup_console
-from utils.distributed import is_main, run_processes, scratch_folder
+from utils.distributed import from_main, is_main, run_processes, scratch_folder
 from utils.errors import UserError
 from utils.files import write_json
 from utils.run import RUN_SETTINGS, run_of
@@ -137,6 +138,9 @@ def evaluate(args: argparse.Namespace, cfg: Config) -> dict[str, Evaluation]:
     own = config_from_dict(checkpoint.config, str(args.model_path))
     check_classes(args.model_path, checkpoint.class_names, index)
     about |= {"path": args.model_path, "backbone": checkpoint.backbone, "weights": own.model.weights}
+    if about["list"] != own.data.train_list:
+        with contextlib.suppress(UserError):  # what it was trained on may lie elsewhere
+            from_main(lambda: warn_of_trained(own.changed("data", val_list=about["list"], download=False), index))
     with scratch_folder() as scratch:
         return evaluate_network(network, Path(args.model_path), index, Path(args.output or scratch), cfg, about)
 

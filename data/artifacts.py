@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from data.images import orientation_of
 from data.mask_values import grey_values, opened_mask, voc_palette
 from data.pixels import check_pixels
+from data.tiff import upright
 from utils.errors import UserError
 from utils.files import atomic_path
 from utils.ignore import IGNORE
@@ -167,7 +169,7 @@ def read_mask(path: str | Path, class_names: Sequence[str] | None = None) -> np.
         if image.mode not in ("P", "L", "1"):
             expected = "expected one channel of class values: save it as palette or grey PNG"
             raise UserError(f"mask {path} is an image of mode {image.mode}; {expected}")
-        values = grey_values(image)[1]
+        values = upright(grey_values(image)[1], orientation_of(image))
         if class_names is not None and (own := _names_in(image)):
             check_class_names(own, class_names, f"mask {path}")
         return values

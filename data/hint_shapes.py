@@ -145,9 +145,11 @@ def _size_of(record: dict[str, Any]) -> Size | None:
 
 
 def is_inside(shape: Shape, size: Size) -> bool:
-    """Whether all points are in the image; those of areas may leave it by a pixel."""
+    """Whether all points are in the image, and not parts of its size; those of areas may leave it by a pixel."""
     over = 0 if shape.kind in FINE else 1
-    return all(-over <= x <= size[1] + over and -over <= y <= size[0] + over for x, y in shape.points)
+    return max(map(max, shape.points), default=2) > 1 and all(
+        -over <= x <= size[1] + over and -over <= y <= size[0] + over for x, y in shape.points
+    )
 
 
 def draw(values: np.ndarray, shapes: Iterable[tuple[Shape, int]]) -> tuple[Hint, list[str]]:

@@ -154,6 +154,11 @@ class _Reader:
         known, most = values[values != IGNORE], len(self.index.class_names)
         if not known.size:
             self.faults.add("empty", f"data.hints: {path} is empty: all of its pixels are 255, which says nothing")
+        elif not known.any() and record.labels and 2 * known.size > values.size:
+            what = "holds 0 and 255 alone, background in most places and else nothing"
+            self.faults.add(
+                "binary", f"data.hints: {path} {what}; write class values, 1 for {self.index.class_names[0]}"
+            )
         elif known.max() > most:
             self.faults.add("class", f"data.hints: {path} has the value {known.max()}; known: 0..{most}, and 255")
         else:
@@ -174,7 +179,7 @@ class _Reader:
         shapes = [(shape, self._label(shape, record, found.where)) for shape in found.shapes]
         known = [(shape, label) for shape, label in shapes if label is not None and is_inside(shape, size)]
         if len(known) < sum(label is not None for _, label in shapes):
-            what = f"a hint of image '{record.name}' lies outside of its {size[1]} x {size[0]} pixels"
+            what = f"a hint of image '{record.name}' lies outside of its {size[1]} x {size[0]} pixels, or within 0..1"
             self.faults.add("outside", f"{found.where}: {what}; give x, y from the upper left of the upright image")
         try:
             lost = draw(np.full(size, IGNORE, np.uint8), known)[1]

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from data.pixels import AUTO, PixelRule, UnreadableImage, Values, bits_of, check_pixels, most_pixels, to_rgb, too_large
-from data.tiff import BITS, MAGIC, NO_DATA, PHOTOMETRIC, is_plain, read_tiff, with_gaps
+from data.tiff import BITS, MAGIC, NO_DATA, PHOTOMETRIC, is_plain, read_tiff, upright, with_gaps
 
 # Formats that are tried, whatever a file is called, with the suffixes that Pillow registers for them. Left out are
 # those that Pillow hands to another program (EPS, WMF) or cannot decode (HDF5), that have no signature, and icons.
@@ -35,14 +35,7 @@ BRANDS = {
 }
 
 # What Pillow's decoders raise for files whose bytes are wrong.
-DAMAGED_IMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-
-TURN = Image.Transpose
-# EXIF orientation -> what puts the image upright; 1 is upright.
-UPRIGHT = {
-    2: TURN.FLIP_LEFT_RIGHT, 3: TURN.ROTATE_180, 4: TURN.FLIP_TOP_BOTTOM, 5: TURN.TRANSPOSE, 6: TURN.ROTATE_270,
-    7: TURN.TRANSVERSE, 8: TURN.ROTATE_90,
-}  # fmt: skip
+DAMAGED_IMAGE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, Image.DecompressionBombError)
 
 
 @contextmanager
@@ -56,6 +49,8 @@ def open_image(path: str | Path, what: str) -> Iterator[Image.Image]:
         raise too_large(f"{what} {path}", "far too many") from error
     with image:
         check_pixels(image.height, image.width, f"{what} {path}")
+        if image.format == "TIFF":  # Pillow maps a plain one by its name, and mixes up its sides where it lies
+            image.filename = ""
         yield image
 
 
@@ -101,7 +96,7 @@ def _unknown(path: Path) -> str:
         return ""
     for name, (brands, package) in BRANDS.items():
         if start[4:8] == b"ftyp" and start[8:12] in brands:
-            return f"image {path} is {name}, which needs {package}"
+            return f"image {path} is {name}, which needs {package}; where that is installed, the file is damaged"
     return f"{path} is not an image in a known format (JPEG, PNG, TIFF, ...); convert it or remove it"
 
 
@@ -121,7 +116,7 @@ def read_image(path: str | Path, least_side: int = 0, rule: PixelRule = AUTO) ->
         image.load()
         if values is None:
             return image_to_rgb(image, rule, what)
-        return _upright(Image.fromarray(to_rgb(values, rule, what)), image)
+        return Image.fromarray(upright(to_rgb(values, rule, what), orientation_of(image)))
 
 
 def read_values(path: Path, bands: tuple[int, ...] = ()) -> Values | None:
@@ -141,15 +136,16 @@ def image_to_rgb(image: Image.Image, rule: PixelRule = AUTO, what: str = "the im
     if image.mode in DEEP:
         values = _one_band(image)
     elif rule == AUTO:
-        image = _upright(image, source)
         if alpha:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-        return image if image.mode == "RGB" else image.convert("RGB")  # Pillow would copy what is RGB
+        image = image if image.mode == "RGB" else image.convert("RGB")  # Pillow would copy what is RGB
+        turn = orientation_of(source)
+        return image if turn == 1 else Image.fromarray(upright(np.asarray(image), turn))
     else:
         mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
         array = np.asarray(image.convert(mode + "A" if alpha else mode))
         values = Values(array[..., None] if array.ndim == 2 else array, 8, alpha)
-    return _upright(Image.fromarray(to_rgb(values, rule, what)), source)
+    return Image.fromarray(upright(to_rgb(values, rule, what), orientation_of(source)))
 
 
 def array_to_rgb(array: np.ndarray, rule: PixelRule = AUTO, what: str = "the array") -> np.ndarray:
@@ -208,10 +204,10 @@ def _one_band(image: Image.Image) -> Values:
     return Values(with_gaps(array, tags.get(NO_DATA, ""))[..., None], bits)
 
 
-def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
-    """The image turned as the EXIF of its source says; `ImageOps.exif_transpose` fails where an entry is malformed."""
+def orientation_of(image: Image.Image) -> int:
+    """What EXIF says, 1 where it says nothing; Pillow turns a TIFF itself when it is loaded, which comes first."""
+    image.load()
     try:
-        orientation = source.getexif().get(ExifTags.Base.Orientation)
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
     except DAMAGED_IMAGE:
-        orientation = None
-    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+        return 1

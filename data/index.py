@@ -30,6 +30,13 @@ from utils.errors import UserError
 logger = logging.getLogger(__name__)
 
 NOTES = 3  # of an index that a command logs; the check lists all
+# Settings that not every kind of data reads; masks of the others are drawn.
+READ_BY: dict[str, tuple[str, ...]] = {
+    "labels": ("voc", "folder"),
+    "mask_values": ("voc", "folder"),
+    "crowd": ("coco", "folder"),
+}
+READ_BY |= {"background": ("coco", "folder"), "classes": ("voc", "coco", "folder")}
 SAMPLE = 12  # images whose values every opening of a list looks at, spread evenly; the check looks at all
 
 # Name -> the images of a list, with the truth's paths or without; what is not as it should be is complained of.
@@ -57,6 +64,9 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
     """The images of one list, by its name, or by a path where the kind of data takes one; `UserError` where wrong."""
     limit_pixels(settings.max_pixels)
     open_list = pick(KINDS, settings.kind, "data.kind")
+    for name, kinds in READ_BY.items():
+        if settings.kind not in kinds and getattr(settings, name) != getattr(DataSettings(), name):
+            raise UserError(f"data.{name} changes nothing where data.kind is {settings.kind}; leave it out")
     if settings.download:
         from data.download import download  # by torchvision, which takes seconds to import
 
@@ -87,9 +97,6 @@ def pixel_rule(settings: DataSettings) -> PixelRule:
 
 
 def _with_rules(index: Index, settings: DataSettings, masks: bool) -> Index:
-    if settings.mask_values and settings.kind not in ("voc", "folder"):
-        what = f"data.mask_values is for masks in files, and data.kind {settings.kind} draws its own"
-        raise UserError(f"{what}; leave it out")
     rules: dict[str, Any] = {"pixels": pixel_rule(settings)}
     if masks:
         palette = class_palette(settings, index.class_names)

@@ -86,4 +86,7 @@ def _vector(value: Any) -> np.ndarray:
         value = _numbers(*value.type_and_data())
     elif not isinstance(value, list | tuple) or not all(isinstance(one, int | float | np.number) for one in value):
         raise ValueError(f"a vector is a {type(value).__name__}")
-    return np.array(value, np.float64)
+    vector = np.array(value, np.float64)
+    if (strange := vector[~np.isin(vector, (0, 1, -1))]).size:  # -1: not shown, as in VOC's lists of one class
+        raise ValueError(f"a vector holds {strange[0]:g}")
+    return vector

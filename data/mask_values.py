@@ -13,7 +13,7 @@ import glob
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,7 +21,8 @@ import numpy as np
 from PIL import Image
 
 from data.image_names import composed
-from data.images import DAMAGED_IMAGE, open_image
+from data.images import DAMAGED_IMAGE, open_image, orientation_of
+from data.tiff import upright
 from utils.choices import nearest
 from utils.errors import UserError
 from utils.ignore import IGNORE
@@ -63,10 +64,9 @@ def opened_mask(path: str | Path) -> Iterator[Image.Image]:
     """An opened mask file; `UserError` where it is missing, too large, damaged, saved with loss, or several."""
     try:
         with open_image(path, "mask") as image:
-            if image.format in LOSSY:
-                raise MaskFault(
-                    f"mask {path} is a {image.format} file, which changes values; save masks as PNG", "lossy"
-                )
+            kinds = image.format, str(image.info.get("compression")).upper()  # the second: inside a TIFF
+            if lossy := [name for name in kinds if name in LOSSY]:
+                raise MaskFault(f"mask {path} is saved as {lossy[0]}, which changes values; save masks as PNG", "lossy")
             if (frames := getattr(image, "n_frames", 1)) > 1:
                 raise MaskFault(f"mask {path} holds {frames} images, expected one of class values; join them", "frames")
             yield image
@@ -87,7 +87,7 @@ def decode_mask(path: str | Path) -> Decoded:
             if set(used_codes(decoded.codes[is_clear])) & set(used_codes(decoded.codes[~is_clear])):
                 what = "has transparent pixels of the same colour as others, so it is not clear what they are"
                 raise MaskFault(f"mask {path} {what}; save it without alpha, with a colour for each class", "alpha")
-        return decoded
+        return replace(decoded, codes=upright(decoded.codes, orientation_of(image)))
 
 
 def _decode(image: Image.Image, path: str | Path) -> Decoded:
@@ -98,7 +98,10 @@ def _decode(image: Image.Image, path: str | Path) -> Decoded:
     if image.mode == "P":
         colours = (image.getpalette("RGB") or [])[:768]
         palette = np.array(colours + [0] * (768 - len(colours))).reshape(256, 3)
-        return Decoded(np.array(image), palette=packed(palette), has_own_palette=True)
+        codes = np.array(image)
+        if image.format == "GIF" and not np.ptp(palette[used_codes(codes)], axis=1).any():  # greys, numbered anew
+            return Decoded(palette[codes, 0].astype(np.uint8), palette=np.arange(256) * 0x010101)
+        return Decoded(codes, palette=packed(palette), has_own_palette=True)
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image)
         with np.errstate(invalid="ignore"):  # NaN is no whole number, so it is refused below

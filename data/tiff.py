@@ -15,7 +15,7 @@ from PIL import Image
 from data.pixels import UnreadableImage, Values, bits_of, check_pixels
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and big, of both byte orders
-BITS, PHOTOMETRIC, SAMPLES, EXTRA, FORMAT, NO_DATA = 258, 262, 277, 338, 339, 42113  # tags
+BITS, PHOTOMETRIC, ORIENTATION, SAMPLES, EXTRA, FORMAT, NO_DATA = 258, 262, 274, 277, 338, 339, 42113  # tags
 PALETTE, INK, LUMA, UNSIGNED = 3, 5, (6, 8), 1  # photometric meanings that Pillow converts, and a sample format
 ALPHA = (1, 2)  # extra samples that are alpha
 MOST_PAGES = 64  # that are taken for bands
@@ -54,7 +54,14 @@ def read_tiff(path: str | Path, bands: tuple[int, ...] = ()) -> Values:
             array = (2**bits - 1 if bits else array.max(initial=0)) - array
         elif not alpha:
             array = with_gaps(array, page.tags.valueof(NO_DATA, ""))
-        return Values(array, bits, alpha)
+        return Values(upright(array, page.tags.valueof(ORIENTATION, 1)), bits, alpha)
+
+
+def upright(array: np.ndarray, orientation: int) -> np.ndarray:
+    """An array (H, W, ...) turned as the tag of TIFF and EXIF says; 1, and what is none, leaves it as it is."""
+    array = array.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else array
+    array = array[::-1] if orientation in (3, 4, 7, 8) else array
+    return np.ascontiguousarray(array[:, ::-1] if orientation in (2, 3, 6, 7) else array)
 
 
 def with_gaps(array: np.ndarray, no_data: object) -> np.ndarray:

@@ -100,7 +100,7 @@ def _contradictions(rows: Sequence[Row], rule: TruthRule) -> tuple[str, bool]:
         having = [shown[image] for image in labelled if value in wanted[image]]
         if len(having) >= LEAST and not any(value in values for values in having):
             nowhere.append(f"{name} ({len(having)} images)")
-    if not wrong or not labelled:
+    if not wrong:
         return "", False
     are_many = bool(nowhere) or (len(wrong) >= LEAST and 2 * len(wrong) > len(rows))
     message = (

@@ -202,7 +202,9 @@ def labels_from_xml(path: Path, class_names: tuple[str, ...], faults: Faults) ->
         faults.add("missing", f"there is no annotation {path}; add it or remove the image from the list")
         return []
     except (OSError, LookupError, ValueError, ElementTree.ParseError) as error:
-        faults.add("xml", f"annotation {path} is not XML ({error}); save it as UTF-8, or copy it from where it came")
+        faults.add(
+            "xml", f"annotation {path} is not VOC's XML ({error}); save it as UTF-8, or copy it from where it came"
+        )
         return []
     for number, name in enumerate(names, start=1):
         if name not in class_names:
@@ -217,6 +219,9 @@ def _objects_of(path: Path, state: tuple[int, int]) -> tuple[str, ...]:
     text = _decoded(path.read_bytes())
     tree = ElementTree.fromstring(text, ElementTree.XMLParser(target=_NoDoctype()))
     names = tuple(composed((element.text or "").strip()) for element in tree.iterfind("object/name"))
+    tags = [element.tag.rpartition("}")[2].casefold() for element in tree.iter()]
+    if tags.count("object") != len(names) or ("bndbox" in tags and not names):
+        raise ValueError("it has objects that are not annotation/object/name, as VOC has them")
     if "\ufffd" in text and not "".join(names).isascii():
         raise ValueError("it declares no encoding, is not UTF-8, and its class names are not plain letters")
     return names

@@ -70,7 +70,8 @@ class Evaluation:
         """The figures for people, in per cent."""
         lines = [f"{name}: {value}" for name, value in self.about.items() if value not in ("", None)]
         lines += ["", f"{'class':24}" + "".join(f"{title:>11}" for title in COLUMNS)]
-        for name, row in self.per_class().items():
+        rows = self.per_class()
+        for name, row in rows.items():
             if row["iou"] is not None:
                 lines.append(f"{name:24}" + "".join(f"{_percent(row[key]):>11}" for key in COLUMNS.values()))
         at = "" if self.threshold is None else f" at threshold {self.threshold:g}"
@@ -79,9 +80,12 @@ class Evaluation:
             f"{_summary(self.matrix, at)} ({self.matrix.n_images} images)",
             f"mIoU of the classes alone {_percent(self.matrix.miou_of_classes())}",
         ]
-        truth = (self.matrix.counts.sum(dim=1) > 0).tolist()
-        drawn = ((name, row["iou"] is not None) for name, row in self.per_class().items())
-        if beyond := [name for (name, is_drawn), there in zip(drawn, truth, strict=True) if is_drawn and not there]:
+        better = self.matrix.better_values().items()
+        if moved := [f"{value} for {self.class_names[own - 1]}" for own, value in better if value != own]:
+            lines.append(
+                f"they would fit the truth far better with other values ({', '.join(moved)}): is the order right?"
+            )
+        if beyond := [name for name, row in rows.items() if row["iou"] is not None and row["recall"] is None]:
             lines.append(f"not in the truth of these images, so not in the mean: {', '.join(beyond)}")
         if self.threshold_best is not None:
             lines.append(_summary(self.best, f" at the best threshold {self.threshold_best:g}"))

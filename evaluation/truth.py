@@ -13,7 +13,7 @@ from data.dataset import Index, NoTruth, Record
 from data.index import open_index
 from data.inspection import other_classes
 from data.mask_values import AS_IS, MaskFacts, read_with_facts
-from data.truth_check import judge, palette_reason
+from data.truth_check import LEAST, judge, palette_reason
 from stages.settings import Config
 from utils.distributed import gather
 from utils.errors import UserError
@@ -75,9 +75,9 @@ def why_no_truth(cfg: Config) -> str | None:
 def warn_of_trained(cfg: Config, index: Index) -> None:
     """Warn of images of the validation list whose very files are in the training list, too."""
     train = open_index(cfg.data, cfg.data.train_list)
-    digests = [digest_files([r.image for r in one.records], Path(cfg.run) / CONTENTS) for one in (train, index)]
-    trained = set(digests[0])
-    if both := sum(one in trained for one in digests[1]):
+    cache = Path(cfg.run) / CONTENTS if Path(cfg.run).is_dir() else None
+    trained, shown = (digest_files([record.image for record in one.records], cache) for one in (train, index))
+    if both := sum(map(set(trained).__contains__, shown)):
         logger.warning(
             "%d of %d images of list '%s' are in list '%s', too: figures on them say little about new images",
             *(both, len(index), cfg.data.val_list, cfg.data.train_list),
@@ -105,7 +105,7 @@ def check_truth(index: Index, workers: int) -> None:
 
 
 def check_predictions(index: Index, folder: Path, workers: int) -> None:
-    """Refuse masks of another program whose values cannot be those of the classes; warn of a single class in all."""
+    """Refuse masks of another program whose values cannot be those of the classes; warn of those that may not be."""
     if run_of(folder) is not None:
         return
     records = [replace(record, mask=folder / f"{record.name}.png", truth=AS_IS) for record in index.records]
@@ -123,6 +123,11 @@ def check_predictions(index: Index, folder: Path, workers: int) -> None:
     if len(classes) == 1 and len(shown) > 1 and classes[0] < len(names):
         only = f"the masks hold no class but {names[classes[0]]} (value {classes[0]})"
         logger.warning("%s: %s, and the images show %d; if it stands for all, %s", folder, only, len(shown), remedy)
+    drawn = {record: {value - 1 for value in facts.values} - {-1, IGNORE - 1} for record, facts in rows}
+    other = [record for record, found in drawn.items() if found and record.labels and found.isdisjoint(record.labels)]
+    if len(other) >= LEAST and 2 * len(other) > len(rows):
+        what = f"{len(other)} of {len(rows)} masks hold none of the labels of their images, first {other[0].mask}"
+        logger.warning("%s: %s; if they are of other images or in another order, %s", folder, what, remedy)
 
 
 def _all_facts(index: Index, workers: int, title: str) -> list[MaskFacts]:

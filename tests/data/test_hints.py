@@ -130,6 +130,7 @@ BOX = shape("rectangle", "cat", [2, 2], [12, 12])
         ([CAT], {"image": "q7.jpg"}, r"image 'q7.jpg' is not in the list that gets pseudo masks"),
         ([CAT], {"image": "../../etc/p9"}, r"record 1: the image's name .* leads out"),
         ([], {}, r"is empty: it says nothing of any pixel"),
+        ([shape("rectangle", "cat", [0.1, 0.2], [0.5, 0.9])], {}, r"of its 40 x 30 pixels, or within 0\.\.1"),
         ([shape("line", "cat", [3, 3])], {}, r"shape 1 of image 'p0.jpg' is malformed: a line has 1 points"),
         ([shape("point", "cat", [3, "x"])], {}, r"shape 1 of image 'p0.jpg' is malformed"),
         ([shape("star", "cat", [3, 3])], {}, r"malformed: .*'star'; expected .* 'shape_type' of: point"),
@@ -173,6 +174,7 @@ def test_a_png_that_does_not_fit_is_refused(data, tmp_path):
         (SIZE, 99, r"has the value 99; known: 0..3, and 255"),
         (SIZE, 2, r"shows dog, and its labels say cat"),
         (SIZE, IGNORE, r"all of its pixels are 255"),
+        (SIZE, [*[0] * 30, *[IGNORE] * 10], r"0 and 255 alone, .*; write class values, 1 for cat"),
     ):
         write_mask(tmp_path / "masks/p0.png", np.full(size, value, np.uint8))
         with pytest.raises(UserError, match=message):

@@ -1,18 +1,22 @@
 import contextlib
 import struct
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
 import data.images
+from data.artifacts import read_mask, write_mask
 from data.dataset import TrainingImages, WholeImages
 from data.images import BY_SUFFIX, FORMATS, UnreadableImage, frames_of, known_formats, read_image
 from data.index import open_index, pixel_rule
+from data.mask_values import read_truth
 from data.pixels import LIMIT, PixelRule
 from data.settings import DataSettings
 from data.tree import find_images
@@ -20,6 +24,7 @@ from inference.result import to_pixels
 from tests.data.test_mask_values import png
 from utils.errors import UserError
 
+tifffile = pytest.importorskip("tifffile")
 COLOURS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 ALPHA = np.linspace(0, 255, 35).astype(np.uint8).reshape(5, 7)
 INDICES = np.arange(35, dtype=np.uint8).reshape(5, 7) % 8
@@ -32,6 +37,20 @@ def saved(image: Image.Image, path: Path, **options) -> np.ndarray:
     result = read_image(path)
     assert result.mode == "RGB"
     return np.array(result)
+
+
+def write_deep(path: Path, values: np.ndarray, orientation: int) -> None:
+    """Sixteen bits, as OpenCV and tifffile write them, with an orientation."""
+    if path.suffix == ".tif":
+        tags = [(0x0112, "H", 1, orientation, True)]
+        tifffile.imwrite(path, values, photometric="rgb" if values.ndim == 3 else "minisblack", extratags=tags)
+        return
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    body = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    content = cv2.imencode(".png", values[..., ::-1])[1].tobytes()
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    path.write_bytes(content[:33] + chunk + content[33:])
 
 
 def over_white(colours: np.ndarray) -> np.ndarray:
@@ -88,6 +107,14 @@ def test_exif_rotation_is_applied_and_malformed_exif_does_not_cost_the_image_or_
         exif[0x0112] = orientation
         read = saved(Image.fromarray(COLOURS), tmp_path / "a.png", exif=exif)
         assert np.array_equal(read, turned(COLOURS)), orientation
+        for suffix, values in (("png", COLOURS), ("tif", COLOURS[..., 0]), ("tif", COLOURS)):  # of 16 bits, not packed
+            write_deep(tmp_path / f"a.{suffix}", values.astype(np.uint16) * 257, orientation)
+            expected = turned(COLOURS if values.ndim == 3 else GREY)
+            assert np.array_equal(read_image(tmp_path / f"a.{suffix}"), expected), (suffix, values.ndim, orientation)
+        write_mask(tmp_path / "mask.png", INDICES)
+        Image.open(tmp_path / "mask.png").save(tmp_path / "mask.png", exif=exif)
+        for read in (read_mask(tmp_path / "mask.png"), read_truth(tmp_path / "mask.png")):
+            assert np.array_equal(read, turned(INDICES[..., None])[..., 0]), orientation
     # Two entries: orientation 6, and ImageLength as text where a number is due.
     entries = struct.pack("<HHLL", 0x0112, 3, 1, 6) + struct.pack("<HHL4s", 0x0101, 2, 4, b"abc\0")
     exif = b"Exif\0\0II*\0" + struct.pack("<L", 8) + struct.pack("<H", 2) + entries + struct.pack("<L", 0)

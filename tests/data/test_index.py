@@ -21,11 +21,19 @@ def test_colours_of_mask_values():
     assert np.array_equal(palette[3:], voc_palette()[3:])
 
 
-def test_masks_that_are_drawn_here_have_no_values_to_map(tmp_path):
-    own = {"shapes_train": 2, "shapes_val": 1, "mask_values": {"0": "background"}}
-    settings = DataSettings(kind="shapes", root=str(tmp_path), **own)
-    with pytest.raises(UserError, match=r"data.mask_values is for masks in files, and data.kind shapes draws its own"):
-        open_index(settings, "val", masks=True)
+@pytest.mark.parametrize(
+    ("kind", "setting", "value"),
+    [
+        ("shapes", "mask_values", {"0": "background"}),
+        ("shapes", "classes", ("cat",)),
+        ("coco", "labels", "labels.csv"),
+        ("voc", "background", "healthy"),
+        ("voc", "crowd", "object"),
+    ],
+)
+def test_settings_that_a_kind_of_data_does_not_read_are_refused(tmp_path, kind, setting, value):
+    with pytest.raises(UserError, match=f"data.{setting} changes nothing where data.kind is {kind}; leave it out"):
+        open_index(DataSettings(kind=kind, root=str(tmp_path), **{setting: value}), "val", masks=True)
 
 
 @pytest.mark.parametrize(

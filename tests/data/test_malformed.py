@@ -203,7 +203,7 @@ COW = VOC_XML.format(name="p1", objects=VOC_OBJECT.format(name="cow", difficult=
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(COW, "p1.xml, object 1: unknown class 'cow'"), ("", "p1.xml is not XML"), (None, "no annotation .*p1.xml")],
+    [(COW, "p1.xml, object 1: unknown class 'cow'"), ("", "p1.xml is not VOC's XML"), (None, "no annotation .*p1.xml")],
 )
 def test_voc_annotations(make_voc, content, message):
     root = make_voc(3, labels="xml")

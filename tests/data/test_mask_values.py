@@ -83,6 +83,13 @@ def test_grey_of_few_bits_holds_values_and_no_brightness(tmp_path, bits):
     assert np.array_equal(read_truth(path, rule(table)) == 2, values == 2**bits - 1)
 
 
+def test_greys_of_a_gif_are_values_whatever_their_numbers(tmp_path):
+    Image.fromarray(CLASSES * 3).save(tmp_path / "a.gif")  # of 2 * 3 it makes 2
+    assert np.array_equal(read_truth(tmp_path / "a.gif"), CLASSES * 3)
+    palette_image().save(tmp_path / "a.gif")
+    assert np.array_equal(read_truth(tmp_path / "a.gif", rule(BY_COLOUR)), CLASSES)
+
+
 def test_one_bit_by_value_and_by_colour_and_the_label_of_the_image_names_the_object(tmp_path):
     Image.fromarray(CLASSES == 1).save(tmp_path / "a.png")
     for mapping in ({"0": "background", "1": "dog"}, {"#000000": "background", "#ffffff": "dog"}):
@@ -114,10 +121,13 @@ def test_a_mapping_that_means_nothing_or_not_enough_is_refused(tmp_path, mapping
 
 def test_a_mask_saved_with_loss_is_refused_whatever_its_name(tmp_path):
     Image.fromarray(CLASSES).save(tmp_path / "a.jpg")
-    with pytest.raises(UserError, match=r"a\.jpg is a JPEG file, which changes values"):
+    with pytest.raises(UserError, match=r"a\.jpg is saved as JPEG, which changes values"):
         read_truth(tmp_path / "a.jpg")
-    with pytest.raises(UserError, match=r"a\.jpg is a JPEG file, which changes values"):
+    with pytest.raises(UserError, match=r"a\.jpg is saved as JPEG, which changes values"):
         read_mask(tmp_path / "a.jpg")
+    Image.fromarray(CLASSES).save(tmp_path / "a.tif", compression="jpeg")
+    with pytest.raises(UserError, match=r"a\.tif is saved as JPEG, which changes values"):
+        read_truth(tmp_path / "a.tif")
     Image.fromarray(CLASSES).save(tmp_path / "a.jpg", format="PNG")
     assert np.array_equal(read_truth(tmp_path / "a.jpg"), CLASSES)
 

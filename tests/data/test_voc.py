@@ -169,6 +169,24 @@ class TestXml:
         (root / "Annotations/p0.xml").write_text(VOC_XML.format(name="p0", objects=objects))
         assert labels_of(opened(root))["p0"] == (1, 2)
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            '<annotation xmlns="http://a"><object><name>cat</name></object></annotation>',
+            "<Annotation><Object><Name>cat</Name></Object></Annotation>",
+            "<annotation><objects><object><name>cat</name></object></objects></annotation>",
+            "<annotation><object><class>cat</class></object></annotation>",
+            "<annotation><item><name>cat</name><bndbox/></item></annotation>",
+        ],
+    )
+    def test_objects_in_another_place_than_vocs_are_refused(self, make_voc, text):
+        root = make_voc(3, labels="xml")
+        (root / "Annotations/p0.xml").write_text(text)
+        with pytest.raises(
+            UserError, match=r"p0\.xml is not VOC's XML \(it has objects that are not annotation/object"
+        ):
+            opened(root)
+
     def test_files_are_parsed_once_until_they_change(self, make_voc, monkeypatch):
         root = make_voc(3, labels="xml")
         parsed, parse = [], data.voc.ElementTree.fromstring
@@ -185,7 +203,7 @@ class TestXml:
         text, entities = path.read_text(), "<!DOCTYPE a [<!ENTITY a0 'cat'><!ENTITY a11 '&a0;&a0;'>]>"
         for doctype in (entities, "<!DOCTYPE a SYSTEM 'file:///etc/passwd'>", "<!DOCTYPE a>"):
             path.write_text(doctype + text.replace("cat", "&a11;"))
-            with pytest.raises(UserError, match=r"p0\.xml is not XML \(it declares a document type"):
+            with pytest.raises(UserError, match=r"p0\.xml is not VOC.s XML \(it declares a document type"):
                 opened(path.parents[1])
 
     def test_other_encodings_are_read_and_class_names_in_an_unknown_one_named_once(self, make_voc):
@@ -250,6 +268,7 @@ class TestNpy:
         for vector in (
             *(Builds(np.ndarray, (10**13,)), Builds(np.dtype, "O"), Builds(np.dtype, "f8,f8")),
             *([[1, 0, 1]] * 3, np.array([None] * 3), "101", np.ones(5)),
+            *(np.array([0.3, 0, 1]), np.array([np.nan, 0, 1])),  # scores
         ):
             (root / "cls_labels.npy").write_bytes(npy({"p0": vector, "p1": vector}))
             with pytest.raises(UserError, match=r"cls_labels\.npy: (expected a dictionary|image 'p0' has a vector)"):

@@ -53,6 +53,26 @@ def test_masks_are_counted_as_by_the_matrix(masks, monkeypatch, batch, workers):
     assert np.array_equal(count_images(index, folder, None, workers), np.stack(each))
 
 
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ((0, 2, 3, 1), "2 for cat, 3 for dog, 1 for owl"),
+        ((1, 2, 3, 3), ""),  # two classes in one value
+        ((255, 0, 1, 2), "0 for cat, 1 for dog, 2 for owl"),
+        ((0, 1, 1, 1), ""),
+        ((0, 1, 2, 3), ""),
+        ((0, 0, 0, 0), ""),
+    ],
+)
+def test_masks_of_classes_in_another_order_are_told(masks, values, told):
+    index, folder, pairs = masks
+    for record, (truth, _) in zip(index.records, pairs, strict=True):
+        write_mask(folder / f"{record.name}.png", np.array([*values, *[0] * 251, 255])[truth])
+    table = evaluate_masks(index, folder, 0).table()
+    assert (f"other values ({told}): is the order right" if told else "is the order right") in table or not told
+    assert bool(told) == ("is the order right" in table)
+
+
 def test_a_class_that_is_only_drawn_is_told_to_be_outside_the_mean_and_what_is_nowhere_is_null(masks, tmp_path):
     index, folder, _ = masks
     for record, values in zip(index.records, ((0, 0), (0, 2), (0, 0)), strict=True):

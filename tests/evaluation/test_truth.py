@@ -3,13 +3,16 @@
 import contextlib
 import logging
 import shutil
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import evaluate
 from data.artifacts import voc_palette, write_mask
 from data.dataset import Index, Record
 from data.index import open_index
@@ -60,7 +63,7 @@ def test_a_few_contradictions_are_a_warning(tmp_path, caplog):
     assert "the masks of 1 of 5 images contradict their labels" in caplog.text
 
 
-def test_validation_images_that_were_trained_on_are_told_and_other_classes_refused(tmp_path, caplog):
+def test_validation_images_that_were_trained_on_are_told_and_other_classes_refused(tmp_path, caplog, monkeypatch):
     for name in ("train", "val"):
         document = coco("1.png", "2.png")
         put_json(tmp_path, f"annotations/instances_{name}.json", document)
@@ -73,11 +76,24 @@ def test_validation_images_that_were_trained_on_are_told_and_other_classes_refus
     with caplog.at_level(logging.WARNING):
         warn_of_trained(cfg, open_index(data, "val"))
     assert "1 of 2 images of list 'val' are in list 'train', too: figures on them say little" in caplog.text
+    caplog.clear()
+    checkpoint = SimpleNamespace(config=cfg.to_dict(), class_names=("cat", "dog"), backbone="")
+    monkeypatch.setattr(evaluate, "load_network", lambda path: (None, checkpoint))
+    monkeypatch.setattr(evaluate, "evaluate_network", lambda *given: {})
+    for split in ("val", "train"):
+        evaluate.evaluate(Namespace(split=split, seeds="", masks="", model_path="a.pth", output=None), cfg)
+    assert caplog.text.count("1 of 2 images of list 'val' are in list 'train', too") == 1
     document["categories"].reverse()
     document["categories"][0]["id"], document["categories"][1]["id"] = 1, 2
     put_json(tmp_path, "annotations/instances_val.json", document)
     with pytest.raises(UserError, match="list 'train' has the classes cat, dog, list 'val' has dog, cat"):
         why_no_truth(cfg)
+
+
+def test_predictions_that_hold_none_of_the_labels_are_told(tmp_path, caplog):
+    found = index(tmp_path, *[np.tile([0, 1], (3, 2))] * 2, *[np.tile([0, 2], (3, 2))] * 3)
+    check_predictions(found, tmp_path, 0)
+    assert "3 of 5 masks hold none of the labels of their images, first" in caplog.text
 
 
 @pytest.mark.parametrize(
