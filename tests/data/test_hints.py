@@ -137,6 +137,7 @@ BOX = shape("rectangle", "cat", [2, 2], [12, 12])
         ([BOX, shape("point", "cat", [30, 20])], {}, r"contradict: one is wholly covered .* outside of the boxes"),
         ([BOX, shape("rectangle", "background", [0, 0], [20, 20])], {}, r"contradict: a box has nothing left"),
         ([shape("point", "cat", [9, 9]), shape("point", "background", [9, 9])], {}, r"contradict: one is wholly"),
+        ([shape("rectangle", "cat", [0, 0.2], [0.5, 1])], {}, r"json: all of its points are within 0\.\.1, .*give pixels"),
     ],
 )
 def test_a_mistake_has_one_clear_message(data, shapes, more, message):
@@ -144,6 +145,18 @@ def test_a_mistake_has_one_clear_message(data, shapes, more, message):
     write(settings, *shapes, **more)
     with pytest.raises(UserError, match=message):
         open_hints(settings, index)
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_hints_of_one_image_that_contradict_are_told_wherever_they_are(data, tmp_path, files):
+    settings, index = data
+    records = [{"image": "p0", "shapes": [shape("point", label, [9, 9])]} for label in ("cat", "background", "cat")]
+    for number, part in enumerate((records, []) if files == 1 else (records[:1], records[1:])):
+        (tmp_path / "hints").mkdir(exist_ok=True)
+        (tmp_path / f"hints/{number}.json").write_text(json.dumps({"hints": part}))
+    where = "0.json, record 1 and .*0.json, record 2" if files == 1 else "0.json, record 1 and .*1.json, record 1"
+    with pytest.raises(UserError, match=rf"{where}.*: hints of image 'p0' contradict: one is wholly"):
+        open_hints(replace(settings, hints=str(tmp_path / "hints")), index)
 
 
 def test_another_file_or_folder_is_refused(data, tmp_path):
@@ -159,6 +172,11 @@ def test_another_file_or_folder_is_refused(data, tmp_path):
             '{"images": [{"id": 1, "file_name": "p0.jpg"}], "categories": [{"id": 1, "name": "cat"}], "annotations": '
             '[{"image_id": "1", "category_id": 1, "bbox": [1, 1, 5, 5]}]}',
             r"malformed as COCO's file \(KeyError: '1'\)",
+        ),
+        (
+            '{"images": [{"id": 1, "file_name": "p0.jpg"}], "categories": [{"id": 1, "name": "cat"}], "annotations": '
+            '[{"image_id": 1, "category_id": 1, "bbox": [0.1, 0.2, 0.5, 0.5]}]}',
+            r"all of its points are within 0\.\.1, as parts of the size; give pixels",
         ),
     ):
         Path(settings.hints).write_text(content)
