@@ -200,7 +200,7 @@ class _Reader:
         if path is not None and path in self.records:
             return self.records[path]
         what = f"image {shown(name)} is not in the list that gets pseudo masks (data.seed_list, else data.train_list)"
-        self.faults.add("image", f"data.hints: {where}: {what}; name images of this list{nearest(name, self.records)}")
+        self.faults.add("image", f"data.hints: {where}: {what}; name images of this list{self.finder.near(name)}")
         return None
 
     def _fits(self, record: Record, size: tuple[int, ...] | None, where: str) -> tuple[int, int] | None:
