@@ -52,11 +52,6 @@ class Hints:
     def __bool__(self) -> bool:
         return bool(self.images)
 
-    @property
-    def names(self) -> set[str]:
-        """The images of which something is said."""
-        return set(self.images)
-
     def of(self, name: str) -> Hint | None:
         """What is said of an image; None where nothing is."""
         return said.draw()[0] if (said := self.images.get(name)) is not None else None

@@ -204,14 +204,14 @@ def test_a_png_is_of_the_image_with_its_folder_and_name(tmp_path, folder):
     settings = DataSettings(kind="folder", root=str(root), hints=str(tmp_path / "hints"))
     index = open_index(settings, "all")
     put_masks(tmp_path / folder, "cat/1.png", "2.png")
-    assert open_hints(settings, index).names == {"cat/1", "cat/2"}
+    assert open_hints(settings, index).images.keys() == {"cat/1", "cat/2"}
     (tmp_path / folder / "2.png").unlink()  # all that are left lie in one folder, which tells the two images apart
-    assert open_hints(settings, index).names == {"cat/1"}
+    assert open_hints(settings, index).images.keys() == {"cat/1"}
     put_masks(tmp_path / folder, "cat/3.png")  # of no image, and not of dog/3
     with pytest.raises(UserError, match=r"cat/3\.png: image '.*cat/3' is not in the list"):
         open_hints(settings, index)
     put_masks(tmp_path / "other", "png/2.png")
-    assert open_hints(replace(settings, hints=str(tmp_path / "other")), index).names == {"cat/2"}
+    assert open_hints(replace(settings, hints=str(tmp_path / "other")), index).images.keys() == {"cat/2"}
 
 
 def test_a_turned_image_is_meant_the_right_way_up(data):
