@@ -51,8 +51,8 @@ def check_class_names(found: Sequence[str], expected: Sequence[str], what: str) 
     if list(found) == list(expected):
         return
     order = ", in this order" if sorted(found) == sorted(expected) else ""
-    known = f"the data has {_shown_names(expected)}{order}"
-    remedy = "run train.py without --stages, which makes it again, or name the data that it was made for"
+    known = f"expected {_shown_names(expected)}{order}"
+    remedy = "run train.py without --stages, which makes it again, or give the data or the network that it is for"
     raise UserError(f"{what} was made for the classes {_shown_names(found)}{order}; {known}; {remedy}")
 
 

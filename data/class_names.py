@@ -19,9 +19,12 @@ NOTHING = re.compile(
 )
 # Columns that are no labels, images that a program has made from others, and those that nobody has labelled.
 NO_OBJECT = re.compile(
-    r"(.* )?((count|total|number|width|height|size|age|sex|gender|year|duplicate|verified|overlay|heat ?map|prediction"
-    r"|result|output|visuali[sz]ation|augmented|preview)s?|unknown|unsure|unclear|uncertain|(to )?check(ed)?|todo|\?+)"
+    r"(.* )?((count|total|number|width|height|size|age|sex|gender|year|duplicate|overlay|heat ?map|prediction|result"
+    r"|output|visuali[sz]ation|augmented|preview)s?|unknown|unsure|unclear|uncertain|(to )?(check|review)(ed)?|todo"
+    r"|done|verified|validated|approved|annotated|labell?ed|finished|skipped|ignored?|flagged|excluded|usable|\?+)"
 )
+# Words whose numbers are those of classes, and not of patients, days or series.
+KINDS = re.compile(r"(class|type|kind|category|grade|stage|level|degree|score|label|species|variant|defect)[\W_]*\d")
 # Letters of Greek and Cyrillic that look like Latin ones.
 LATIN = str.maketrans("авеікмнорстухѕјαβεικνορτυχ", "abeikmhopctyxsjabeikvoptyx")
 
@@ -40,7 +43,7 @@ def notes_on_names(names: Sequence[str], where: object) -> Iterator[str]:
         yield f"{where}: {', '.join(no_object)} will be trained as an object like others; if it is none, remove it"
     letters = [re.sub(r"\d+", "", name) for name in names]
     numbered = [name for name, rest in zip(names, letters, strict=True) if letters.count(rest) > 1]
-    if 2 * len(numbered) > len(names):
+    if 2 * len(numbered) > len(names) and not all(map(KINDS.search, map(str.casefold, numbered))):
         shown = ", ".join(numbered if len(numbered) <= 4 else [*numbered[:3], "...", numbered[-1]])
         order = "if they are classes, mask values 1, 2, 3, ... have this order, and data.classes sets another"
         yield f"{where}: classes {shown} differ in numbers alone, as patients, days and series do; {order}"

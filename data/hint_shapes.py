@@ -78,29 +78,36 @@ def read_hint_file(path: Path, faults: Faults) -> list[ShapesOfImage]:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"data.hints: {path} cannot be read as JSON ({error}); expected {ADVICE}") from error
-    if isinstance(content, dict) and isinstance(content.get("hints"), list):
-        records = [(f"{path}, record {number}", record) for number, record in enumerate(content["hints"], 1)]
-    elif isinstance(content, dict) and "shapes" in content and "imagePath" in content:
-        records = [(str(path), {name: content.get(other) for name, other in LABELME.items()})]
-    elif isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys():
-        return _read_coco(path, content, faults)
+    content = content if isinstance(content, dict) else {}
+    if isinstance(content.get("hints"), list):
+        records = enumerate(content["hints"], 1)
+        found = [one for number, row in records for one in _read_record(f"{path}, record {number}", row, faults)]
+    elif {"shapes", "imagePath"} <= content.keys():
+        found = _read_record(str(path), {name: content.get(other) for name, other in LABELME.items()}, faults)
+    elif {"images", "annotations", "categories"} <= content.keys():
+        found = _read_coco(path, content, faults)
     else:
         raise UserError(f"data.hints: {path} holds no hints; expected {ADVICE}")
-    return [found for where, record in records if (found := _read_record(where, record, faults)) is not None]
+    values = [value for one in found for shape in one.shapes for point in shape.points for value in point]
+    if values and 0 <= min(values) <= max(values) <= 1 and any(value % 1 for value in values):
+        what = "all of its points are within 0..1, as parts of the size"
+        faults.add("parts", f"data.hints: {path}: {what}; give pixels: x times the width, y times the height")
+        return []
+    return found
 
 
-def _read_record(where: str, record: Any, faults: Faults) -> ShapesOfImage | None:
+def _read_record(where: str, record: Any, faults: Faults) -> list[ShapesOfImage]:
     image = record.get("image") if isinstance(record, dict) else None
     if not isinstance(image, str) or not isinstance(record.get("shapes"), list):
         faults.add("record", f"{where}: expected 'image' (a name) and 'shapes' (a list)")
-        return None
+        return []
     shapes = []
     for number, shape in enumerate(record["shapes"], 1):
         try:
             shapes.append(_read_shape(shape))
         except MALFORMED as error:
             faults.add("shape", f"{where}: shape {number} of image '{image}' is malformed: {error}; {EXPECTED}")
-    return ShapesOfImage(where, image.replace("\\", "/"), _size_of(record), tuple(shapes))
+    return [ShapesOfImage(where, image.replace("\\", "/"), _size_of(record), tuple(shapes))]
 
 
 def _read_shape(shape: Any) -> Shape:
@@ -145,11 +152,9 @@ def _size_of(record: dict[str, Any]) -> Size | None:
 
 
 def is_inside(shape: Shape, size: Size) -> bool:
-    """Whether all points are in the image, and not parts of its size; those of areas may leave it by a pixel."""
+    """Whether all points are in the image; those of areas may leave it by a pixel."""
     over = 0 if shape.kind in FINE else 1
-    return max(map(max, shape.points), default=2) > 1 and all(
-        -over <= x <= size[1] + over and -over <= y <= size[0] + over for x, y in shape.points
-    )
+    return all(-over <= x <= size[1] + over and -over <= y <= size[0] + over for x, y in shape.points)
 
 
 def draw(values: np.ndarray, shapes: Iterable[tuple[Shape, int]]) -> tuple[Hint, list[str]]:

@@ -35,6 +35,12 @@ class Said:
     size: tuple[int, int]  # (H, W)
     shapes: list[tuple[Shape, int]] = field(default_factory=list)  # with their class; -1 is the background
     mask: Path | None = None  # a PNG of values
+    where: list[str] = field(default_factory=list)  # the files and records
+
+    def draw(self) -> tuple[Hint, list[str]]:
+        """As of `hint_shapes.draw`, the mask below all shapes."""
+        values = read_mask(self.mask) if self.mask is not None else np.full(self.size, IGNORE, np.uint8)
+        return draw(values, self.shapes)
 
 
 @dataclass(frozen=True)
@@ -46,18 +52,9 @@ class Hints:
     def __bool__(self) -> bool:
         return bool(self.images)
 
-    @property
-    def names(self) -> set[str]:
-        """The images of which something is said."""
-        return set(self.images)
-
     def of(self, name: str) -> Hint | None:
         """What is said of an image; None where nothing is."""
-        said = self.images.get(name)
-        if said is None:
-            return None
-        values = read_mask(said.mask) if said.mask is not None else np.full(said.size, IGNORE, np.uint8)
-        return draw(values, said.shapes)[0]
+        return said.draw()[0] if (said := self.images.get(name)) is not None else None
 
     def values_of(self, name: str) -> np.ndarray | None:
         """The values of an image; None where nothing is said of it."""
@@ -132,6 +129,8 @@ class _Reader:
             else:
                 for record in read_hint_file(path, self.faults):
                     self.add_shapes(record)
+        for name, said in self.found.items():
+            self.check_drawn(name, said)
         if not self.found and not self.faults.found:
             where = files[0] if len(files) == 1 else files[0].parent
             self.faults.add("empty", f"data.hints: {where} is empty: it says nothing of any pixel; expected {ADVICE}")
@@ -165,6 +164,7 @@ class _Reader:
             for label in np.unique(known[known > 0]).tolist():
                 self._is_shown(record, label - 1, str(path))
             said = self.found.setdefault(record.name, Said(size))
+            said.where.append(str(path))
             if said.mask is not None:
                 what = f"{said.mask} and {path} are both of image '{record.name}'; join them, or remove one"
                 self.faults.add("twice", f"data.hints: {what}")
@@ -179,24 +179,28 @@ class _Reader:
         shapes = [(shape, self._label(shape, record, found.where)) for shape in found.shapes]
         known = [(shape, label) for shape, label in shapes if label is not None and is_inside(shape, size)]
         if len(known) < sum(label is not None for _, label in shapes):
-            what = f"a hint of image '{record.name}' lies outside of its {size[1]} x {size[0]} pixels, or within 0..1"
+            what = f"a hint of image '{record.name}' lies outside of its {size[1]} x {size[0]} pixels"
             self.faults.add("outside", f"{found.where}: {what}; give x, y from the upper left of the upright image")
-        try:
-            lost = draw(np.full(size, IGNORE, np.uint8), known)[1]
-        except UserError as error:
-            self.faults.add("shape", str(error))
-            return
-        for text in lost:
-            self.faults.add("contradiction", f"{found.where}: hints of image '{record.name}' contradict: {text}")
         if known:
-            self.found.setdefault(record.name, Said(size)).shapes += known
+            said = self.found.setdefault(record.name, Said(size))
+            said.where.append(found.where)
+            said.shapes += known
+
+    def check_drawn(self, name: str, said: Said) -> None:
+        """Complain where hints of an image contradict each other, in whatever files they are."""
+        where = " and ".join(said.where)
+        try:
+            for text in said.draw()[1] if said.shapes else ():
+                self.faults.add("contradiction", f"{where}: hints of image '{name}' contradict: {text}")
+        except UserError as error:
+            self.faults.add("shape", f"{where}: {error}")
 
     def _record(self, name: str, where: str) -> Record | None:
         path = self.finder.find(name, f"data.hints: {where}")
         if path is not None and path in self.records:
             return self.records[path]
         what = f"image {shown(name)} is not in the list that gets pseudo masks (data.seed_list, else data.train_list)"
-        self.faults.add("image", f"data.hints: {where}: {what}; name images of this list{nearest(name, self.records)}")
+        self.faults.add("image", f"data.hints: {where}: {what}; name images of this list{self.finder.near(name)}")
         return None
 
     def _fits(self, record: Record, size: tuple[int, ...] | None, where: str) -> tuple[int, int] | None:

@@ -66,6 +66,14 @@ class Finder:
             raise UserError(f"{where}: the image's name {shown(name)} {fault}; {expected}")
         return path if path in self.others else None
 
+    def near(self, name: str) -> str:
+        """The end of a message: the image of the nearest name that has the same numbers, suffixes apart; or empty."""
+        wanted = _without_suffix(name)
+        parts = -1 - wanted.count("/")
+        ends = {"/".join(_without_suffix(path).split("/")[parts:]): path for path in self.paths}
+        close = difflib.get_close_matches(wanted, [end for end in ends if _numbers(end) == _numbers(wanted)], n=1)
+        return f"; did you mean '{ends[close[0]]}'?" if close else ""
+
     def find_rows(
         self, rows: Iterable[tuple[str, str]], faults: Faults, what: str, again: str = "remove one of them"
     ) -> Iterator[tuple[int, str]]:
@@ -78,8 +86,8 @@ class Finder:
                 faults.add("name", str(error))
                 continue
             if image is None:
-                near = [] if "image" in faults.found else difflib.get_close_matches(name, self.paths, n=1)
-                remedy = "mend the name or remove the line" + "".join(f"; did you mean '{other}'?" for other in near)
+                near = "" if "image" in faults.found else self.near(name)  # of one kind the first is shown
+                remedy = f"mend the name or remove the line{near}"
                 faults.add("image", f"{where}: there is no image '{name}' {what}; {remedy}")
             elif image in found:
                 faults.add("twice", f"{where}: image '{name}' has a line already ({found[image]}); {again}")
@@ -127,6 +135,10 @@ def relative(root: Path, name: str) -> str:
 
 def _without_suffix(path: str) -> str:
     return path.removesuffix(PurePath(path).suffix)
+
+
+def _numbers(path: str) -> list[str]:
+    return [number.lstrip("0") for number in re.findall(r"\d+", path)]
 
 
 # From the most exact spelling of a path to the loosest.

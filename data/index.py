@@ -45,14 +45,8 @@ KINDS: dict[str, Callable[[DataSettings, str, bool, Complain], Index]] = {
     "coco": lambda data, name, masks, complain: open_coco(
         data.root, name, data.classes, masks, rules=CocoRules(data.background, data.crowd), complain=complain
     ),
-    "folder": lambda data, name, masks, complain: open_folder(
-        data.root,
-        name,
-        data.labels,
-        data.classes,
-        masks,
-        rules=CocoRules(data.background, data.crowd),
-        complain=complain,
+    "folder": lambda data, name, masks, tell: open_folder(
+        data.root, name, data.labels, data.classes, masks, rules=CocoRules(data.background, data.crowd), complain=tell
     ),
     "shapes": lambda data, name, masks, complain: open_shapes(
         data.root, name, data.shapes_train, data.shapes_val, data.shapes_size, masks

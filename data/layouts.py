@@ -105,7 +105,7 @@ def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> Non
         if is_unclear and (_is_maybe_masks(plain(name)) or (has_table and all(map(_is_lossy, paths)))):
             images += paths
         elif is_unclear and not has_table:
-            what = f"holds {len(paths)} images, first {min(paths)}, which are not masks of other images by their names"
+            what = f"holds {len(paths)} images, first {min(paths)}, which are no masks by their names or their format"
             remedy = "save masks as PNG with the names of their images; if it is a class, name all in data.classes"
             layout.complain(f"folder {layout.root / folder} {what}: {remedy}")
         else:
@@ -129,8 +129,8 @@ def _twins(layout: Layout, has_table: bool) -> set[str]:
 
 def are_drawn(root: Path, paths: list[str], sample: int = SAMPLE) -> bool:
     """Whether most of a sample of the files hold few values, and not all of them one."""
-    counts = [count_values(root / path) for path in spread(paths, sample)]
-    return any(1 < count <= FEW_VALUES for count in counts) and not hold_many(root, paths, sample)
+    few = (1 < count_values(root / path) <= FEW_VALUES for path in spread(paths, sample))
+    return not hold_many(root, paths, sample) and any(few)
 
 
 def hold_many(root: Path, paths: Sequence[str], sample: int = SAMPLE) -> bool:

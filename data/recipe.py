@@ -15,6 +15,7 @@ from utils.errors import UserError
 
 LOOKED_AT = 60  # images, evenly over the list
 ONE_COLOUR = 3.0  # of 255: deviation of colours from shades of one; JPEG makes some, photographs mostly have more
+NAMES = 20  # of classes that are told
 MOSTLY = 0.5  # of the images have no colour
 WITHOUT = 1 / 3  # of the images show none of the classes
 INSPECTION = "inspection"
@@ -49,9 +50,9 @@ def fitting_preset(index: Index) -> Fit:
         preset, used = INSPECTION, f"of preset '{INSPECTION}' are used"
     sizes = what_sizes_mean(int(np.median(long_sides or [READ_AT[preset].max_side])), preset)
     colours = f"{100 * without_colour:.0f} % of {len(colourless)} images have no colour"
-    return Fit(
-        preset, f"{colours}, and {100 * empty:.0f} % of all show none of the classes: the settings {used}{sizes}"
-    )
+    names = ", ".join(index.class_names[:NAMES]) + (", ..." if len(index.class_names) > NAMES else "")
+    shown = f"{colours}, and {100 * empty:.0f} % of all show none of the classes ({names})"
+    return Fit(preset, f"{shown}: the settings {used}{sizes}")
 
 
 def has_no_colour(image: Image.Image) -> bool:

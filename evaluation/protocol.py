@@ -10,13 +10,7 @@ from typing import Any
 from data.dataset import Index
 from data.index import open_index
 from evaluation.ablation import GIVEN, PREDICTED, classifier_rows, evaluate_row
-from evaluation.predictions import (
-    about_reading,
-    claim_folder,
-    evaluate_predictions,
-    has_predictions,
-    write_predictions,
-)
+from evaluation.predictions import about_reading, claim_folder, evaluate_predictions, has_predictions, write_predictions
 from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
 from models.classifier import Classifier
 from models.segmenter import Segmenter

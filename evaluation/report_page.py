@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -59,7 +59,9 @@ def write_report_page(stages: Sequence[Stage], cfg: Config, run: Run, images: Se
     fresh = bool(figures) and run.stages["report"]["finished"] >= max(row["finished"] for row in run.stages.values())
     if images is None:
         images = validation_gallery(cfg, run, figures, chosen) if fresh else training_gallery(cfg, run)
-    missing = [stage.name for stage in stages if stage.skip(cfg) is None and stage.name not in run.stages]
+    skipped = {stage.name: reason for stage in stages if (reason := stage.skip(cfg)) is not None}
+    missing = [stage.name for stage in stages if stage.name not in skipped and stage.name not in run.stages]
+    stale = stale_stages(stages, cfg, run, skipped)
     network = f"{cfg.model.backbone}, {cfg.model.weights} weights"
     learned = "image-level labels only" if not cfg.data.hints else f"image-level labels, and hints of {cfg.data.hints}"
     intro = [f"{network}; trained on list {cfg.data.train_list} with {learned}."]
@@ -70,6 +72,9 @@ def write_report_page(stages: Sequence[Stage], cfg: Config, run: Run, images: Se
             f"This run is not complete. Still to come: {', '.join(missing)}. The page is written anew after each "
             "stage, and while a network is trained."
         )
+    if stale:
+        what = f"The output of {', '.join(stale)} is not that of the settings on this page: see 'Stages'."
+        intro.append(f"{what} train.py without --stages makes it again.")
     if damaged:
         intro.append(f"The figures ({REPORT}, {REPORT_IMAGES}) are lost or damaged; train.py makes them again.")
     for kind, begin in {"warnings": "WARNING of stage", "chosen": "Stage"}.items():
@@ -84,7 +89,7 @@ def write_report_page(stages: Sequence[Stage], cfg: Config, run: Run, images: Se
             Section("Classes", "IoU in per cent, seeds at the threshold that is set.", tables=[classes(figures)]),
             Section("Confusion", tables=[confused]),
         ]
-    stage_section = Section("Stages", tables=[stage_table(stages, cfg, run)])
+    stage_section = Section("Stages", tables=[stage_table(stages, run, skipped, stale)])
     sections += [images, stage_section, settings(cfg, read_json(run.path("run.json")))]
     write_page(run.path(REPORT_PAGE), f"IBBNet: {run.folder.resolve().name}", intro, sections)
 
@@ -180,11 +185,30 @@ def confusion(matrices: dict[str, list[list[int]]], class_names: Sequence[str]) 
     return Table("", header, rows, f"The largest ones of '{title}', in per cent. All are in {REPORT_IMAGES}.")
 
 
-def stage_table(stages: Sequence[Stage], cfg: Config, run: Run) -> Table:
+def stale_stages(stages: Sequence[Stage], cfg: Config, run: Run, skipped: Collection[str]) -> dict[str, str]:
+    """Stage -> why its output is not that of these settings: it was made with others, or of what has changed since."""
+    stale: dict[str, str] = {}
+    latest: dict[str, float] = {}  # when a stage, or what it builds upon, was last made
+    for stage in stages:
+        latest[stage.name] = max((latest[name] for name in stage.upstream), default=0.0)
+        entry = run.stages.get(stage.name)
+        if entry is None or stage.name in skipped:
+            continue
+        own = stage.settings(cfg)
+        made_by = entry.get("settings", own)
+        if other := [name for name, values in own.items() if digest(values) != digest(made_by.get(name))]:
+            stale[stage.name] = f"made with other settings ({', '.join(other)})"
+        elif entry["finished"] < latest[stage.name]:
+            stale[stage.name] = "older than a stage that it builds upon"
+        latest[stage.name] = max(latest[stage.name], entry["finished"])
+    return stale
+
+
+def stage_table(stages: Sequence[Stage], run: Run, skipped: Mapping[str, str], stale: Mapping[str, str]) -> Table:
     """Time, memory and result of each stage."""
     rows: list[Row] = []
     for stage in stages:
-        reason, entry = stage.skip(cfg), run.stages.get(stage.name)
+        reason, entry = skipped.get(stage.name), run.stages.get(stage.name)
         if entry is None or reason is not None:
             rows.append((stage.name, stage.title, "", "", "", f"skipped: {reason}" if reason else "has not run"))
             continue
@@ -195,6 +219,7 @@ def stage_table(stages: Sequence[Stage], cfg: Config, run: Run) -> Table:
         result = ", ".join(  # without sentences, which stand above
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
         )
+        result = "; ".join(filter(None, (stale.get(stage.name), result)))
         rows.append((stage.name, stage.title, Cell(duration(seconds), seconds), sizes, finished, result))
     total = duration(sum(entry.get("seconds", 0) for entry in run.stages.values()))
     return Table("", ("stage", "what it does", "time", "peak", "finished", "result"), rows, f"{total} in all.")

@@ -31,6 +31,8 @@ class HeadSettings:
 class Classifier(nn.Module):
     """A backbone with a 1x1 linear head on its last stage (Zhou et al., CVPR 2016, as IRN's), or on several."""
 
+    class_names: tuple[str, ...] = ()  # where it is that of a checkpoint
+
     def __init__(self, backbone: Backbone, num_classes: int, bias: bool = False, head: HeadSettings | None = None):
         super().__init__()
         self.backbone, self.head = backbone, head or HeadSettings()

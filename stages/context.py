@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate, normalize
 from data.artifacts import read_seed
 from data.hints import open_hints
 from models.classifier import Classifier
-from models.context import ContextStatistics, context_stage
+from models.context import ContextDiscriminant, ContextStatistics, context_stage
 from models.hints import ImageHints
 from models.pseudo import upsample
 from models.reading import Views, map_size, normalise_maps, read_features, unit_features
@@ -28,6 +28,8 @@ from utils.distributed import total
 from utils.errors import UserError
 from utils.run import Run
 from utils.settings import Part, Problem, check_order, setting
+
+ROUNDED = 0.01  # exports.release changes weights by less; those of another training differ by more
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,7 @@ def context_features(classifier: Classifier, image: Tensor, scales: Sequence[flo
 
 def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
     """A_k <- n(A_k min(L_k, O_k)), with the discriminant of the classifier, on the grid of `cam.map_stride`."""
-    discriminant = classifier.context or load_classifier(folder / CONTEXT).context
-    if discriminant is None:
-        raise UserError(f"{folder / CONTEXT} holds a classifier without context; run stage context again")
+    discriminant = classifier.context or _context_beside(classifier, folder / CONTEXT)
 
     def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         unit = context_features(classifier, image, cfg.part("context").scales)
@@ -108,6 +108,18 @@ def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
         return normalise_maps(on_grid * likely)
 
     return Change(classifier, cfg.seeds, see, change)
+
+
+def _context_beside(classifier: Classifier, path: Path) -> ContextDiscriminant:
+    """The context of a classifier, whose features it weighs, in another file; `UserError` if it is of another one."""
+    taught = load_classifier(path, classifier.class_names)
+    if taught.context is None:
+        raise UserError(f"{path} holds a classifier without context; run stage context again")
+    own, other = (network.classifier.weight.float().cpu() for network in (classifier, taught))
+    if own.shape != other.shape or not torch.allclose(own, other, rtol=ROUNDED):
+        remedy = "run train.py again, which learns it anew, or move the file away to go without this step"
+        raise UserError(f"{path} was learned with another classifier than the one that reads the images; {remedy}")
+    return taught.context
 
 
 CONTEXT_STEP = DatasetStep(

@@ -77,7 +77,7 @@ def train_with_blur(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
 
 def open_correction(cfg: Config, folder: Path, classifier: Classifier) -> Change:
     """A_k <- (1 - w) A_k + w p_k, with p_k of the network that stage `ibb` has trained."""
-    segmenter = load_segmenter(folder / IBB)
+    segmenter = load_segmenter(folder / IBB, classifier.class_names)
     settings = cfg.part("correction")
 
     def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> Tensor:

@@ -46,12 +46,12 @@ def load_network(path: str | Path) -> tuple[Classifier | Segmenter, Checkpoint]:
     return _load(path, checkpoint), checkpoint
 
 
-def load_classifier(path: str | Path, class_names: Sequence[str] | None = None) -> Classifier:
+def load_classifier(path: str | Path, class_names: Sequence[str] = ()) -> Classifier:
     """The network of a checkpoint that must be a classifier of these classes, in evaluation mode."""
     return _load_kind(path, "classifier", "cam", class_names)
 
 
-def load_segmenter(path: str | Path, class_names: Sequence[str] | None = None) -> Segmenter:
+def load_segmenter(path: str | Path, class_names: Sequence[str] = ()) -> Segmenter:
     """The network of a checkpoint that must be a segmentation network of these classes, in evaluation mode."""
     return _load_kind(path, "segmenter", "segment", class_names)
 
@@ -61,12 +61,12 @@ def load_affinity(path: str | Path) -> AffinityNet:
     return _load_kind(path, "affinity", "affinity")
 
 
-def _load_kind(path: str | Path, kind: Kind, stage: str, class_names: Sequence[str] | None = None) -> Any:
+def _load_kind(path: str | Path, kind: Kind, stage: str, class_names: Sequence[str] = ()) -> Any:
     checkpoint = load_checkpoint(path)
     if checkpoint.kind != kind:
         found = KINDS.get(checkpoint.kind, checkpoint.kind)
         raise UserError(f"{path} holds {found}, expected {KINDS[kind]}, such as the one that stage {stage} writes")
-    if class_names is not None:
+    if class_names:
         check_class_names(checkpoint.class_names, class_names, str(path))
     return _load(path, checkpoint)
 
@@ -80,6 +80,7 @@ def _load(path: str | Path, checkpoint: Checkpoint) -> Any:
     if checkpoint.kind == "classifier":
         has_bias = "classifier.bias" in checkpoint.state
         network = Classifier(backbone, len(checkpoint.class_names), has_bias, settings["head"])
+        network.class_names = checkpoint.class_names
         if CONTEXT_WEIGHT in checkpoint.state:
             channels = backbone.channels[context_stage(backbone)]
             network.context = ContextDiscriminant(network.num_classes, channels)

@@ -39,7 +39,7 @@ def make_pseudo_masks(seeds: Callable[[Config], str], cfg: Config, run: Run) -> 
     hints = open_hints(cfg.data, index)
     cfg, chosen, sentences = choose_threshold(cfg, run, index, source, hints)
     if hints:
-        chosen["hinted_images"] = len(hints.names)
+        chosen["hinted_images"] = len(hints.images)
         sentences.append(f"hints of {cfg.data.hints} were used: {hints}")
     if sentences:
         chosen["chosen"] = sentences

@@ -22,7 +22,7 @@ def test_what_it_writes_is_right_and_can_be_read(kind, make_voc, tmp_path):
     assert "min of a person" in ended.out
     index = open_index(settings, "train", masks=True)
     hints = open_hints(replace(settings, hints=str(output)), open_index(settings, "train"))
-    assert hints.names == {record.name for record in index.records}
+    assert hints.images.keys() == {record.name for record in index.records}
     for record in index.records:
         truth, hint = record.read_truth(), hints.of(record.name)
         said = hint.values != IGNORE

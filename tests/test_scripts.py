@@ -18,6 +18,11 @@ SCRIPTS = ("train", "evaluate", "infer", "report")
 STAGES = ["cam", "seeds", "context", "remove", "ibb", "correct", "pseudo", "segment", "ablation", "report"]
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_shows_how_a_script_is_called(script):
+    assert f"python {script}.py " in call(script, "--help").well().out
+
+
 def test_training_runs_from_images_and_labels_to_a_report(finished):
     assert finished.first.stages("done") == STAGES
     assert finished.first.stages("skipped") == ["affinity", "walk"]

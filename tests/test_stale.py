@@ -75,7 +75,7 @@ def test_a_stage_refuses_what_was_made_for_other_classes(project, stage, artifac
     assert ended.code == 2
     assert f"{project.run / artifact}" in ended.err
     assert f"was made for the classes {SWAPPED[1]}, {SWAPPED[0]}" in ended.err
-    assert f"the data has {SWAPPED[0]}, {SWAPPED[1]}" in ended.err
+    assert f"expected {SWAPPED[0]}, {SWAPPED[1]}" in ended.err
     if stage == "remove":
         assert "cam       is stale and not asked for: its settings or its data have changed" in ended.out
 

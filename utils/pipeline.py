@@ -46,6 +46,10 @@ class Stage:
     writes_checkpoint: str | None = None  # the network that it trains, for `checkpoints/best_model.pth`
     shows_result: bool = True  # whether its figures are shown as a table when it is done
 
+    def settings(self, cfg: RunSettings) -> dict[str, Any]:
+        """The settings that it reads, by part."""
+        return {name: settings_of(cfg, name) for name in (self.reads(cfg) if callable(self.reads) else self.reads)}
+
 
 class _StageState(NamedTuple):
     fingerprint: str  # of what its output depends on, the code included
@@ -116,8 +120,7 @@ class _Pipeline:
 
     def _base(self, stage: Stage) -> tuple[str, dict[str, Any]]:
         """A digest of all that the output depends on but the code, and the settings in it."""
-        names = stage.reads(self.cfg) if callable(stage.reads) else stage.reads
-        settings = {name: settings_of(self.cfg, name) for name in names}
+        settings = stage.settings(self.cfg)
         upstream = [self.fingerprints[name] for name in stage.upstream]
         return digest([stage.name, settings, stage.inputs(self.cfg), upstream]), settings
 

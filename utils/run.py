@@ -182,11 +182,12 @@ def _is_entry(entry: Any) -> bool:
     """Whether it is what `Run.finish` writes of a stage."""
     try:
         numbers = [entry["finished"], entry.get("seconds", 0), *entry.get("peak_memory_mb", {}).values()]
-        texts, result = (entry["fingerprint"], entry.get("code", "")), entry.get("result", {})
+        texts = (entry["fingerprint"], entry.get("code", ""))
+        are_mappings = all(isinstance(entry.get(name, {}), dict) for name in ("result", "settings"))
         within = all(0 <= number < LATEST for number in numbers)
     except (AttributeError, LookupError, TypeError):
         return False
-    return within and isinstance(result, dict) and all(isinstance(text, str) for text in texts)
+    return within and are_mappings and all(isinstance(text, str) for text in texts)
 
 
 def _describe() -> dict[str, Any]:

@@ -152,9 +152,9 @@ def test_names_change_no_array_and_no_pixel(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ((*NAMES, "new"), r"class 9, \.\.\. \(32 in all\); the data has .* \(33 in all\); run train\.py without"),
-        (NAMES[1:], r"\(32 in all\); the data has .* \(31 in all\)"),
-        (NAMES[::-1], r"\(32 in all\), in this order; the data has class 29, .*, in this order;"),
+        ((*NAMES, "new"), r"class 9, \.\.\. \(32 in all\); expected .* \(33 in all\); run train\.py without"),
+        (NAMES[1:], r"\(32 in all\); expected .* \(31 in all\)"),
+        (NAMES[::-1], r"\(32 in all\), in this order; expected class 29, .*, in this order;"),
     ],
 )
 def test_artifacts_of_other_classes_are_refused(tmp_path, names, message):

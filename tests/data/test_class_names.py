@@ -43,13 +43,15 @@ def test_names_that_look_like_one_are_told():
         assert "differ in nothing but capitals" in next(notes_on_names(names, "x"))
     assert "cat and c\\u0430t differ" in next(notes_on_names(("cat", "c\u0430t"), "x"))
     assert "0 will be trained as an object" in next(notes_on_names(("0", "1"), "x"))
-    assert "total, ?, defect_count will be trained" in next(notes_on_names(("cat", "total", "?", "defect_count"), "x"))
+    names = ("cat", "total", "?", "defect_count", "reviewed", "To check", "is_labelled", "checker", "score")
+    assert "total, ?, defect_count, reviewed, To check, is_labelled will be" in next(notes_on_names(names, "x"))
     for names in (
         ("patient_1", "patient_2", "other"),
         ("7", "8"),
-        ("SN4 crack", "SN5 crack"),
+        ("SN4 defect", "SN5 defect"),
         ("2024-01-05", "2024-01-06"),
     ):
         assert "differ in numbers alone, as patients" in next(notes_on_names(names, "x"))
-    for names in (VOC_CLASSES, ("a1", "b1", "b2", "c"), ("goods", "nose", "freedom", "кот", "ток"), ("+", "-")):
+    words = (("goods", "nose", "freedom", "кот", "ток"), ("+", "-"), ("type1", "type2"), ("Grade 0", "Grade 1"))
+    for names in (VOC_CLASSES, ("a1", "b1", "b2", "c"), *words):
         assert list(notes_on_names(names, "x")) == []

@@ -174,7 +174,8 @@ class TestLists:
         ("text", "message"),
         [
             ("", "mine.txt has no images"),
-            ("cat/1.jpg\n\ncat/9.jpg\n", r"mine\.txt, line 3: there is no image 'cat/9\.jpg' .*mean 'cat/1\.jpg'"),
+            ("cat/1.jpg\n\ncat/O1.jpg\n", r"mine\.txt, line 3: there is no image 'cat/O1.jpg' .*mean 'cat/1\.jpg'"),
+            ("cat/9.jpg\n", r"mine\.txt, line 1: there is no image 'cat/9\.jpg' .* or remove the line$"),
             ("cat/1.jpg\ncat/1\n", r"mine\.txt, line 2: image 'cat/1' has a line already \(.*line 1\)"),
             ("1.jpg\n", r"mine\.txt, line 1: '1\.jpg' may be cat/1\.jpg or dog/1\.jpg; give the whole path"),
         ],

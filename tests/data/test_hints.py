@@ -127,10 +127,10 @@ BOX = shape("rectangle", "cat", [2, 2], [12, 12])
         ([shape("point", "dog", [3, 3])], {}, r"image 'p0' shows dog, and its labels say cat; correct"),
         ([shape("point", "cat", [43, 3])], {}, r"lies outside of its 40 x 30 pixels"),
         ([CAT], {"width": 80}, r"is for 80 x 30 pixels, image .*p0.jpg has 40 x 30"),
-        ([CAT], {"image": "q7.jpg"}, r"image 'q7.jpg' is not in the list that gets pseudo masks"),
+        ([CAT], {"image": "q7.jpg"}, r"'q7.jpg' is not in the list that gets pseudo masks .*name images of this list$"),
+        ([CAT], {"image": "pp0.png"}, r"name images of this list; did you mean 'JPEGImages/p0.jpg'\?$"),
         ([CAT], {"image": "../../etc/p9"}, r"record 1: the image's name .* leads out"),
         ([], {}, r"is empty: it says nothing of any pixel"),
-        ([shape("rectangle", "cat", [0.1, 0.2], [0.5, 0.9])], {}, r"of its 40 x 30 pixels, or within 0\.\.1"),
         ([shape("line", "cat", [3, 3])], {}, r"shape 1 of image 'p0.jpg' is malformed: a line has 1 points"),
         ([shape("point", "cat", [3, "x"])], {}, r"shape 1 of image 'p0.jpg' is malformed"),
         ([shape("star", "cat", [3, 3])], {}, r"malformed: .*'star'; expected .* 'shape_type' of: point"),
@@ -138,6 +138,7 @@ BOX = shape("rectangle", "cat", [2, 2], [12, 12])
         ([BOX, shape("point", "cat", [30, 20])], {}, r"contradict: one is wholly covered .* outside of the boxes"),
         ([BOX, shape("rectangle", "background", [0, 0], [20, 20])], {}, r"contradict: a box has nothing left"),
         ([shape("point", "cat", [9, 9]), shape("point", "background", [9, 9])], {}, r"contradict: one is wholly"),
+        ([shape("rectangle", "cat", [0, 0.2], [0.5, 1])], {}, r"all of its points are within 0\.\.1, .* pixels"),
     ],
 )
 def test_a_mistake_has_one_clear_message(data, shapes, more, message):
@@ -145,6 +146,18 @@ def test_a_mistake_has_one_clear_message(data, shapes, more, message):
     write(settings, *shapes, **more)
     with pytest.raises(UserError, match=message):
         open_hints(settings, index)
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_hints_of_one_image_that_contradict_are_told_wherever_they_are(data, tmp_path, files):
+    settings, index = data
+    records = [{"image": "p0", "shapes": [shape("point", label, [9, 9])]} for label in ("cat", "background", "cat")]
+    for number, part in enumerate((records, []) if files == 1 else (records[:1], records[1:])):
+        (tmp_path / "hints").mkdir(exist_ok=True)
+        (tmp_path / f"hints/{number}.json").write_text(json.dumps({"hints": part}))
+    where = "0.json, record 1 and .*0.json, record 2" if files == 1 else "0.json, record 1 and .*1.json, record 1"
+    with pytest.raises(UserError, match=rf"{where}.*: hints of image 'p0' contradict: one is wholly"):
+        open_hints(replace(settings, hints=str(tmp_path / "hints")), index)
 
 
 def test_another_file_or_folder_is_refused(data, tmp_path):
@@ -160,6 +173,11 @@ def test_another_file_or_folder_is_refused(data, tmp_path):
             '{"images": [{"id": 1, "file_name": "p0.jpg"}], "categories": [{"id": 1, "name": "cat"}], "annotations": '
             '[{"image_id": "1", "category_id": 1, "bbox": [1, 1, 5, 5]}]}',
             r"malformed as COCO's file \(KeyError: '1'\)",
+        ),
+        (
+            '{"images": [{"id": 1, "file_name": "p0.jpg"}], "categories": [{"id": 1, "name": "cat"}], "annotations": '
+            '[{"image_id": 1, "category_id": 1, "bbox": [0.1, 0.2, 0.5, 0.5]}]}',
+            r"all of its points are within 0\.\.1, as parts of the size; give pixels",
         ),
     ):
         Path(settings.hints).write_text(content)
@@ -187,14 +205,14 @@ def test_a_png_is_of_the_image_with_its_folder_and_name(tmp_path, folder):
     settings = DataSettings(kind="folder", root=str(root), hints=str(tmp_path / "hints"))
     index = open_index(settings, "all")
     put_masks(tmp_path / folder, "cat/1.png", "2.png")
-    assert open_hints(settings, index).names == {"cat/1", "cat/2"}
+    assert open_hints(settings, index).images.keys() == {"cat/1", "cat/2"}
     (tmp_path / folder / "2.png").unlink()  # all that are left lie in one folder, which tells the two images apart
-    assert open_hints(settings, index).names == {"cat/1"}
+    assert open_hints(settings, index).images.keys() == {"cat/1"}
     put_masks(tmp_path / folder, "cat/3.png")  # of no image, and not of dog/3
     with pytest.raises(UserError, match=r"cat/3\.png: image '.*cat/3' is not in the list"):
         open_hints(settings, index)
     put_masks(tmp_path / "other", "png/2.png")
-    assert open_hints(replace(settings, hints=str(tmp_path / "other")), index).names == {"cat/2"}
+    assert open_hints(replace(settings, hints=str(tmp_path / "other")), index).images.keys() == {"cat/2"}
 
 
 def test_a_turned_image_is_meant_the_right_way_up(data):

@@ -35,6 +35,7 @@ def test_the_preset_follows_from_colours_and_from_images_of_nothing(tmp_path, co
     fit = fit_of(make(tmp_path, colour, background))
     assert fit.preset == preset
     assert f"{0 if colour else 100} % of" in fit.reason
+    assert "none of the classes (cat, dog): the settings" in fit.reason
 
 
 def test_a_damaged_image_does_not_decide(tmp_path):

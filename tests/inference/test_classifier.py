@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from data.images import read_image
 from inference.classifier import apart
 from inference.loading import load_predictor
 from tests.project import Project, names
+from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.errors import UserError
 
 
 def test_maps_that_lie_upon_each_other_count_once():
@@ -40,6 +43,25 @@ def test_masks_depend_on_the_networks_of_its_steps(project: Project):
     assert settings() == before
     shutil.copy(project.run / "segmenter.pth", project.run / "ibb.pth")
     assert settings() != before
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ibb.pth", "ibb.pth was made for the classes .*, in this order; expected .*, in this order"),
+        ("context.pth", "context.pth was made for the classes .*, in this order; expected .*, in this order"),
+        ("context.pth", "context.pth was learned with another classifier than the one that reads the images"),
+    ],
+)
+def test_networks_of_another_run_beside_it_are_refused(project: Project, name, message):
+    checkpoint = load_checkpoint(project.run / name)
+    if "order" in message:
+        checkpoint = replace(checkpoint, class_names=checkpoint.class_names[::-1])
+    else:
+        checkpoint.state["classifier.weight"].neg_()
+    save_checkpoint(project.run / name, checkpoint)
+    with pytest.raises(UserError, match=message):
+        load_predictor(project.run / "classifier.pth", ["device=cpu"])
 
 
 @pytest.mark.parametrize(("checkpoint", "steps"), [("classifier.pth", []), ("context.pth", ["context"])])

@@ -126,7 +126,7 @@ def test_gradients_from_a_stage_on_are_those_of_the_full_graph(backbones, name, 
         assert one.abs().max() > 0
 
 
-@pytest.mark.parametrize("name", ["tiny", "resnet50", TIMM])
+@pytest.mark.parametrize("name", ["tiny", "resnet50", LITES[0], TIMM])
 def test_batch_norm_keeps_its_running_statistics_in_training(backbones, name):
     backbone = backbones(name)
     before = {key: value.clone() for key, value in backbone.named_buffers()}

@@ -34,7 +34,7 @@ def correct(monkeypatch, tmp_path) -> Callable[[float, list[float], Seed], Seed]
     """(weight, logits of the network, seed) -> the seed that it corrects."""
 
     def run(weight: float, logits: list[float], seed: Seed) -> Seed:
-        monkeypatch.setattr("stages.ibb.load_segmenter", lambda path: Constant(logits).eval())
+        monkeypatch.setattr("stages.ibb.load_segmenter", lambda *_: Constant(logits).eval())
         change = open_correction(load_config(None, overrides=[f"ibb.weight={weight}"]), tmp_path, tiny_classifier())
         return change.apply(seed, torch.zeros(3, *seed.size, dtype=torch.uint8), Compute(torch.device("cpu")))
 

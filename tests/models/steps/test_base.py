@@ -5,7 +5,7 @@ import torch
 
 from models.reading import Views, normalise_maps
 from models.steps import STEPS, BackgroundBlur, ClassActivationMap, GradFusion, PartialReactivation
-from models.steps.base import Step, StepSequence
+from models.steps.base import SimilarityStep, Step, StepSequence
 from tests.models.tiny import CLASSES, SCALES, TinyBackbone, make_image, make_method, random_maps, tiny_classifier
 from utils.errors import UserError
 
@@ -20,6 +20,12 @@ def test_one_reading_has_what_all_steps_need_and_no_more():
     assert set(reading.features) == {3}
     plain = StepSequence(tiny_classifier(), STEPS_BEFORE[:1], VIEWS).read(make_image(), CLASSES)
     assert (plain.gradients, plain.features) == ({}, {})
+
+
+def test_a_step_that_lacks_its_method_says_so():
+    for lacking in (Step(), SimilarityStep().change):
+        with pytest.raises(NotImplementedError):
+            lacking(*[torch.zeros(1, 2, 2)] * (3 if isinstance(lacking, Step) else 2))
 
 
 def test_another_image_is_read_at_the_scales_asked_for():
