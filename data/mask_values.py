@@ -257,8 +257,8 @@ def _translated(decoded: Decoded, path: str | Path, rule: TruthRule, labels: Seq
             words = {0: BACKGROUND_WORD, IGNORE: IGNORE_WORD, LABEL: LABEL_WORD}
             named = {key: words.get(value) or rule.class_names[value - 1] for key, value in rule.table}
             what = f"holds {alike} ({np.count_nonzero(here)} pixels), which data.mask_values does not name"
-            line = mapping_line(named | {alike: IGNORE_WORD})
-            raise MaskFault(f"mask {path} {what}; add it, for example {line}", "unnamed")
+            line = mapping_line(named | {alike: IGNORE_WORD if alike == str(IGNORE) else "CLASS"})
+            raise MaskFault(f"mask {path} {what}; name its class, or background, or ignore: {line}", "unnamed")
         if value == LABEL and len(labels) != 1:
             what = f"holds {keys[0]}, which data.mask_values gives to the label of the image"
             raise MaskFault(f"mask {path} {what}, and the image has {len(labels)} labels; name a class", "label")

@@ -35,7 +35,7 @@ def judge(rows: Sequence[Row], rule: TruthRule, class_names: tuple[str, ...]) ->
     unreadable = [row for row in rows if row[1].problem]
     for kind, faulty in grouped(unreadable, lambda row: row[1].kind or row[1].problem).items():
         if kind == "colour":
-            verdict.problems.append(_unmapped(faulty, "holds colours, expected class values", rule))
+            verdict.problems.append(_unmapped(faulty, faulty, "holds colours, expected class values", rule))
         else:
             many = f" ({len(faulty)} masks have this fault)" if len(faulty) > 1 else ""
             verdict.problems.append(faulty[0][1].problem + many)
@@ -44,7 +44,8 @@ def judge(rows: Sequence[Row], rule: TruthRule, class_names: tuple[str, ...]) ->
     if strange:
         having = [row for row in whole if set(row[1].values) & strange]
         fault = f"has value {min(strange)}; expected 0..{len(class_names)} or {IGNORE}"
-        verdict.problems.append(_unmapped(having, fault, rule))
+        drawn = [row for row in whole if set(row[1].values) - {0, IGNORE}]  # the line has to name their values, too
+        verdict.problems.append(_unmapped(having, drawn, fault, rule))
         whole = [row for row in whole if row not in having]
     if nothing := _without_classes(whole, rule):
         verdict.problems.append(nothing)
@@ -63,9 +64,9 @@ def judge(rows: Sequence[Row], rule: TruthRule, class_names: tuple[str, ...]) ->
     return verdict
 
 
-def _unmapped(rows: Sequence[Row], fault: str, rule: TruthRule) -> str:
+def _unmapped(faulty: Sequence[Row], rows: Sequence[Row], fault: str, rule: TruthRule) -> str:
     keys = {key for _, facts in rows for key in facts.keys}
-    start = f"mask {rows[0][0].mask} {fault} ({len(rows)} such)"
+    start = f"mask {faulty[0][0].mask} {fault} ({len(faulty)} such)"
     if len(keys) > MOST_KEYS:
         return f"{start}; more than {MOST_KEYS} colours: a photograph, or saved with loss; expected one a class"
     line = mapping_line(_guess(rows, keys, rule))

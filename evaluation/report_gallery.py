@@ -87,9 +87,13 @@ def write_hints_page(cfg: Config, run: Run) -> Path:
             found[record.name] = certainty_of(read_seed(files[-1], index.class_names).maps, threshold)
     if not found:
         raise UserError(f"{run.folder} has no seeds yet; run train.py up to stage seeds first")
-    chosen = set(sorted(found, key=lambda name: found[name])[:HINT_IMAGES])
-    records = [record for record in index.records if record.name in chosen]
+    seen = [record for record in index.records if record.name in found]
+    records = sorted(seen, key=lambda record: found[record.name])[:HINT_IMAGES]
     items = _items(progress(records, len(records), "page"), index, cfg, run, rows[-1:], HINT_SIDE)
+    drawn = [(run.path(PSEUDO) / f"{item.title}.png", item) for item in items]
+    if stale := [path for path, item in drawn if not item.layers and is_whole(path)]:
+        what = f"{stale[0]} has another size than its image, so the data have changed since"
+        raise UserError(f"{what}; give the train command again, and then this one")
     items = [replace(item, certainty=found[item.title]) for item in items]
     note = (
         f"The {len(items)} least certain of {len(index)} images. The certainty of an image is the mean, over its "
@@ -139,7 +143,7 @@ def _items(
     for record in records:
         image = np.array(record.read_image())
         classes = [index.class_names[label] for label in record.labels]
-        layers = list(_layers(record, index.class_names, palette, run, rows))
+        layers = list(_layers(record, image.shape[:2], index.class_names, palette, run, rows))
         item = Item(record.name, image_uri(image, side), image.shape[:2], classes, layers)
         size += len(item.uri) + sum(len(layer.uri) for layer in layers)
         if size > MOST_BYTES:
@@ -149,7 +153,12 @@ def _items(
 
 
 def _layers(
-    record: Record, class_names: Sequence[str], palette: np.ndarray, run: Run, rows: Sequence[ImageRow]
+    record: Record,
+    size: tuple[int, ...],
+    class_names: Sequence[str],
+    palette: np.ndarray,
+    run: Run,
+    rows: Sequence[ImageRow],
 ) -> Iterator[Layer]:
     truth = None if record.mask is None else record.read_truth()
     if truth is not None:
@@ -167,7 +176,7 @@ def _layers(
         numbered = ((number, folder / f"{record.name}.{number}.webp") for number in count(1))
         for number, path in takewhile(lambda row: is_whole(row[1]), numbered):
             yield Layer(f"{row.title} {number}", image_uri(np.array(read_image(path))), over=False)
-        if mask is not None:
+        if mask is not None and mask.shape == size:  # else of data that have been replaced since
             score, by_class = (None, {}) if truth is None else evaluate_image(truth, mask, class_names)
             yield mask_layer(row.title, mask, palette, class_names, score=score, by_class=by_class)
             last = mask

@@ -11,6 +11,7 @@ from utils.errors import UserError
 # As used by IRN: pairwise terms of position, and of position and colour.
 GAUSSIAN = {"sxy": 3, "compat": 3}
 BILATERAL = {"sxy": 50, "srgb": 5, "compat": 10}
+MISSING = "needs the package pydensecrf2: pip install -r requirements-extras.txt (and gcc); or use par"
 
 
 def has_dense_crf() -> bool:
@@ -27,9 +28,7 @@ def dense_crf(image: Tensor, probabilities: Tensor, iterations: int = 10) -> Ten
         from pydensecrf.densecrf import DenseCRF2D
         from pydensecrf.utils import unary_from_softmax
     except ImportError as error:
-        raise UserError(
-            "refinement crf needs the package pydensecrf2: pip install -r requirements-extras.txt (and gcc); or use par"
-        ) from error
+        raise UserError(f"refinement crf {MISSING}") from error
     labels, height, width = probabilities.shape[-3:]
     field = DenseCRF2D(width, height, labels)
     field.addPairwiseGaussian(**GAUSSIAN)

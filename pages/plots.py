@@ -64,8 +64,10 @@ def ticks(values: Sequence[float]) -> list[float]:
     low, high = min(values, default=0), max(values, default=1)
     if not high > low:
         high = low + (abs(low) or 1.0)
-    rough = (high - low) / TICKS
+    is_whole = all(float(value).is_integer() for value in values)  # such as epochs
+    rough = max((high - low) / TICKS, float(is_whole))
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    factors = (1, 2, 5, 10) if is_whole else (1, 2, 2.5, 5, 10)
+    step = next(factor * power for factor in factors if factor * power >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(index * step, 12) for index in range(first, last + 1)]

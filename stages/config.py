@@ -11,7 +11,7 @@ from typing import Any
 from data.index import KINDS, open_index
 from data.recipe import fitting_preset
 from models.backbone import find_builder
-from models.dense_crf import has_dense_crf
+from models.dense_crf import MISSING, has_dense_crf
 from models.steps import STEPS
 from stages.dataset_steps import DATASET_STEPS
 from stages.refinement import REFINEMENTS
@@ -21,6 +21,7 @@ from utils.choices import pick
 from utils.config_file import flatten, parse_overrides, read_values
 from utils.config_values import Given, build_parts
 from utils.distributed import from_main
+from utils.errors import UserError
 from utils.settings import Part, known_keys
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,16 @@ def check_choices(cfg: Config) -> None:
 
 
 def resolve_choices(cfg: Config) -> tuple[Config, str]:
-    """The configuration with `affinity.refine: auto` decided, before any fingerprint; a line for the log if PAR is."""
+    """The configuration with `affinity.refine: auto` decided, before any fingerprint; a line for the log if PAR is.
+
+    A `UserError` if a stage would need the dense CRF and its package is missing, before the stages that take hours.
+    """
+    refinements = {"pseudo.refine": cfg.pseudo.refine, "infer.refine": cfg.infer.refine}
+    if cfg.part("affinity").kind == "learned":
+        refinements["affinity.refine"] = cfg.part("affinity_training").refine
+    for name, kind in refinements.items():
+        if kind == "crf" and not has_dense_crf():
+            raise UserError(f"{name}=crf {MISSING}")
     if cfg.part("affinity_training").refine != "auto":
         return cfg, ""
     kind = "crf" if has_dense_crf() else "par"

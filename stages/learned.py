@@ -52,7 +52,8 @@ class Learned:
         return self.images > 0 and self.needed < 1
 
     def __str__(self) -> str:
-        return f"{self.name} {self.precision:.2f} (chance {self.chance:.2f}, {self.images} images)"
+        images = "1 image" if self.images == 1 else f"{self.images} images"
+        return f"{self.name} {self.precision:.2f} (chance {self.chance:.2f}, {images})"
 
 
 def tell(run: Run, stage: str, warnings: Sequence[str]) -> dict[str, Any]:

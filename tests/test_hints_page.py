@@ -94,7 +94,7 @@ def test_from_click_to_better_mask(browser, project, tmp_path):
     choose(browser, "label", "background")
     keys_of_kind(browser, "point")
     pointer(browser, "mouse", ((column + 0.5) / width, (row + 0.5) / height))
-    assert "on 1 images" in text(browser, "hint-count")
+    assert "on 1 image" in text(browser, "hint-count")
     assert problems(browser, project.run) == []
     record = saved(browser, tmp_path / "saved")[0]
     assert (record["image"], record["height"], record["width"]) == (name, height, width)
@@ -115,10 +115,10 @@ def test_undo_next_and_a_second_click_on_the_same_spot(browser, project, tmp_pat
     pointer(browser, "mouse", (0.5, 0.5))
     choose(browser, "label", "background")
     pointer(browser, "mouse", (0.5, 0.5))  # a correction, not a contradiction
-    assert text(browser, "hint-count") == "1 hints on 1 images"
+    assert text(browser, "hint-count") == "1 hint on 1 image"
     pointer(browser, "mouse", (0.9, 0.9))
     browser.find_element("id", "undo").click()
-    assert text(browser, "hint-count") == "1 hints on 1 images"
+    assert text(browser, "hint-count") == "1 hint on 1 image"
     browser.find_element("id", "hint-next").click()
     assert shown(browser) != first
     assert not browser.find_element("id", "undo").is_enabled()
@@ -149,7 +149,7 @@ def test_by_keyboard_alone(browser, project, tmp_path):
     press(browser, "ENTER")
     browser.execute_script("document.getElementById('canvas').focus()")
     press(browser, "2", "ARROW_LEFT", "ARROW_UP", "ENTER", "b", "ENTER", *["ARROW_RIGHT", "ARROW_DOWN"] * 6, "ENTER")
-    assert text(browser, "hint-count") == "2 hints on 1 images"
+    assert text(browser, "hint-count") == "2 hints on 1 image"
     press(browser, "u", "p", "1", "ENTER", "n")
     shapes = saved(browser, tmp_path / "saved")[0]["shapes"]
     assert [shape["shape_type"] for shape in shapes] == ["point", "point"]

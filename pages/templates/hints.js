@@ -35,7 +35,8 @@
 
   function count() {
     const given = [...hints.values(), ...others.map((record) => record.shapes)].filter((found) => found.length);
-    return `${given.reduce((sum, found) => sum + found.length, 0)} hints on ${given.length} images`;
+    const some = (number, word) => `${number} ${word}${number === 1 ? "" : "s"}`;
+    return `${some(given.reduce((sum, found) => sum + found.length, 0), "hint")} on ${some(given.length, "image")}`;
   }
 
   function element(shape) {

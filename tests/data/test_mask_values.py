@@ -104,7 +104,7 @@ def test_one_bit_by_value_and_by_colour_and_the_label_of_the_image_names_the_obj
 @pytest.mark.parametrize(
     ("mapping", "says"),
     [
-        ({"0": "background"}, r"a\.png holds 1 \(1 pixels\), which data.mask_val.* name.*0: background, 1: ignore"),
+        ({"0": "background"}, r"a\.png holds 1 \(1 pixels\), which data.mask_val.* name.*0: background, 1: CLASS"),
         ({"#000000": "background"}, r"holds #010101 \(1 pixels\)"),
         ({"0": "bird"}, r"'0' stands for unknown class 'bird'.*known: cat, dog, background, ignore, label"),
         ({"0": "cats"}, r"did you mean 'cat'"),

@@ -83,6 +83,10 @@ def test_values_of_no_class_are_told_once_with_the_line_to_add():
     (problem,) = judge(rows(*[((0,), (0, 8))] * 3, *[((1,), (0, 12, 255))] * 3), AS_IS, NAMES).problems
     assert "p0.png has value 8; expected 0..2 or 255 (6 such); found 0, 8, 12, 255;" in problem
     assert "{0: background, 8: cat, 12: dog, 255: ignore}" in problem
+    given = rows(*[((0,), (0, 1))] * 3, *[((1,), (0, 12))] * 3, ((0,), (0,)))
+    (problem,) = judge(given, AS_IS, NAMES).problems
+    assert "(3 such)" in problem
+    assert "{0: background, 1: cat, 12: dog}" in problem  # also what the other masks hold
 
 
 def test_palettes_with_the_classes_colours_at_other_values():

@@ -7,10 +7,12 @@ import pytest
 
 import evaluation.report_gallery as report_gallery
 import evaluation.report_page as report_page
+from data.artifacts import write_mask
 from evaluation.report_page import keep_report_page, update_report_page, write_report_page
 from evaluation.stages import pipeline
 from stages.files import REPORT_PAGE
 from tests.pages.test_page import Page
+from utils.errors import UserError
 from utils.run import Run
 
 STAGES = pipeline()
@@ -137,6 +139,21 @@ def test_the_page_stays_below_its_bound(evaluated, monkeypatch):
     page = written(cfg, run)
     assert 1 <= len(page.items) < 10
     assert f"{len(page.items)} of 10 images" in page.text
+
+
+def test_the_page_of_hints_begins_with_the_least_certain_image_and_draws_no_mask_of_another_size(
+    evaluated, monkeypatch
+):
+    cfg, run = evaluated
+    falling = iter(range(1000, 0, -1))
+    monkeypatch.setattr(report_gallery, "certainty_of", lambda *_: next(falling) / 1000)
+    items = Page(report_gallery.write_hints_page(cfg, run)).items
+    assert len(items) > 1
+    numbers = [int(item["title"].removeprefix("p")) for item in items]
+    assert numbers == sorted(numbers, reverse=True)
+    write_mask(run.path(f"pseudo/{items[0]['title']}.png"), np.zeros((5, 7), np.uint8))
+    with pytest.raises(UserError, match=r"\.png has another size than its image.*; give the train command again"):
+        report_gallery.write_hints_page(cfg, run)
 
 
 def test_the_largest_confusions_are_those_of_the_last_line_and_each_kind_of_error_has_its_value():

@@ -24,6 +24,13 @@ def test_ticks_are_even_and_enclose(low, high):
     assert steps == pytest.approx([steps[0]] * len(steps))
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 4, 9, 12, 13, 30])
+def test_ticks_of_whole_numbers_are_whole(epochs):
+    found = ticks(range(1, epochs + 1))
+    assert found == [int(tick) for tick in found]
+    assert 2 <= len(found) <= 8
+
+
 def test_a_line_is_linear_in_its_numbers_stands_where_the_ticks_say_and_inside():
     at = layout(Plot("t", "x", "y", [Series("a", [0, 1, 2, 4], [0, 10, 20, 40])]))
     first, second, third, last = at["lines"][0][2]

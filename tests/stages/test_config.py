@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from docs import settings as docs_settings
-from stages.config import REMOVED, RENAMED, config_from_dict, load_config, override, parts
+from stages.config import REMOVED, RENAMED, config_from_dict, load_config, override, parts, resolve_choices
 from tests.project import ROOT
 from utils.config_file import flatten
 from utils.errors import UserError
@@ -154,3 +154,15 @@ def test_what_a_step_that_is_off_could_do_makes_nothing_stale():
     assert plain == other
     assert on == plain | {"sipe": on["sipe"]}
     assert on["sipe"]["power"] == 3.0
+
+
+@pytest.mark.parametrize(
+    "given", [["pseudo.refine=crf"], ["infer.refine=crf"], ["affinity.kind=learned", "affinity.refine=crf"]]
+)
+def test_a_missing_dense_crf_is_told_before_any_stage(monkeypatch, given):
+    monkeypatch.setattr("stages.config.has_dense_crf", lambda: False)
+    with pytest.raises(UserError, match=rf"{given[-1]} needs the package pydensecrf2: pip install"):
+        resolve_choices(load_config(FILE, "demo", given))
+    resolve_choices(load_config(FILE, "demo", ["affinity.refine=crf"]))  # no stage of this run reads it
+    monkeypatch.setattr("stages.config.has_dense_crf", lambda: True)
+    resolve_choices(load_config(FILE, "demo", given))
