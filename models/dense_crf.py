@@ -11,7 +11,6 @@ from utils.errors import UserError
 # As used by IRN: pairwise terms of position, and of position and colour.
 GAUSSIAN = {"sxy": 3, "compat": 3}
 BILATERAL = {"sxy": 50, "srgb": 5, "compat": 10}
-MISSING = "needs the package pydensecrf2: pip install -r requirements-extras.txt (and gcc); or use par"
 
 
 def has_dense_crf() -> bool:
@@ -19,16 +18,23 @@ def has_dense_crf() -> bool:
     return importlib.util.find_spec("pydensecrf") is not None
 
 
+def require_dense_crf(what: str) -> None:
+    """`UserError` if the package is not installed; `what` is what needs it."""
+    if not has_dense_crf():
+        raise UserError(
+            f"{what} needs the package pydensecrf2: pip install -r requirements-extras.txt (and gcc); or use par"
+        )
+
+
 def dense_crf(image: Tensor, probabilities: Tensor, iterations: int = 10) -> Tensor:
     """Fully connected CRF (Krähenbühl and Koltun, NeurIPS 2011) with IRN's parameters.
 
     From an image (3, H, W) uint8 and probabilities (..., L, H, W) that sum to 1 over L; computed on the CPU.
     """
-    try:
-        from pydensecrf.densecrf import DenseCRF2D
-        from pydensecrf.utils import unary_from_softmax
-    except ImportError as error:
-        raise UserError(f"refinement crf {MISSING}") from error
+    require_dense_crf("refinement crf")
+    from pydensecrf.densecrf import DenseCRF2D
+    from pydensecrf.utils import unary_from_softmax
+
     labels, height, width = probabilities.shape[-3:]
     field = DenseCRF2D(width, height, labels)
     field.addPairwiseGaussian(**GAUSSIAN)

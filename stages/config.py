@@ -11,7 +11,7 @@ from typing import Any
 from data.index import KINDS, open_index
 from data.recipe import fitting_preset
 from models.backbone import find_builder
-from models.dense_crf import MISSING, has_dense_crf
+from models.dense_crf import has_dense_crf, require_dense_crf
 from models.steps import STEPS
 from stages.dataset_steps import DATASET_STEPS
 from stages.refinement import REFINEMENTS
@@ -21,7 +21,6 @@ from utils.choices import pick
 from utils.config_file import flatten, parse_overrides, read_values
 from utils.config_values import Given, build_parts
 from utils.distributed import from_main
-from utils.errors import UserError
 from utils.settings import Part, known_keys
 
 logger = logging.getLogger(__name__)
@@ -82,8 +81,8 @@ def resolve_choices(cfg: Config) -> tuple[Config, str]:
     if cfg.part("affinity").kind == "learned":
         refinements["affinity.refine"] = cfg.part("affinity_training").refine
     for name, kind in refinements.items():
-        if kind == "crf" and not has_dense_crf():
-            raise UserError(f"{name}=crf {MISSING}")
+        if kind == "crf":
+            require_dense_crf(f"{name}=crf")
     if cfg.part("affinity_training").refine != "auto":
         return cfg, ""
     kind = "crf" if has_dense_crf() else "par"

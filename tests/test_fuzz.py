@@ -19,7 +19,7 @@ from data.index import open_index
 from data.settings import DataSettings
 from evaluation.gather import gather, table
 from evaluation.report_page import settings as settings_tables
-from evaluation.report_page import stage_table
+from evaluation.report_page import stage_table, stale_stages
 from evaluation.stages import pipeline
 from exports.mask_sets import open_mask_set
 from exports.masks import export_masks
@@ -189,7 +189,13 @@ def read_outputs_of_inference(path: Path) -> None:
 def read_run(path: Path) -> None:
     put_beside(path, stages=RECORD, run=ABOUT)
     cfg = load_config(None, overrides=[f"run={path.parent}"])
-    tried(lambda: stage_table(pipeline(), cfg, Run.reopen(path.parent)))
+    stages = pipeline()
+
+    def table() -> None:
+        run = Run.reopen(path.parent)
+        stage_table(stages, run, {}, stale_stages(stages, cfg, run, ()))
+
+    tried(table)
     tried(lambda: settings_tables(cfg, read_json(path.with_name("run.json"))))
 
 
