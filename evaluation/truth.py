@@ -76,8 +76,10 @@ def warn_of_trained(cfg: Config, index: Index) -> None:
     """Warn of images of the validation list whose very files are in the training list, too."""
     train = open_index(cfg.data, cfg.data.train_list)
     cache = Path(cfg.run) / CONTENTS if Path(cfg.run).is_dir() else None
-    trained, shown = (digest_files([record.image for record in one.records], cache) for one in (train, index))
-    if both := sum(map(set(trained).__contains__, shown)):
+    paths = [record.image for record in index.records]
+    sizes = {path.stat().st_size for path in paths}  # files of other sizes need no digest
+    trained = digest_files([r.image for r in train.records if r.image.stat().st_size in sizes], cache)
+    if both := sum(map(set(trained).__contains__, digest_files(paths, cache))):
         logger.warning(
             "%d of %d images of list '%s' are in list '%s', too: figures on them say little about new images",
             *(both, len(index), cfg.data.val_list, cfg.data.train_list),
