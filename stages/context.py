@@ -30,7 +30,7 @@ from utils.run import Run
 from utils.settings import Part, Problem, check_order, setting
 
 # exports.release changes weights by less; those of another training differ by more.
-ROUNDED = {"rtol": 0.01, "atol": 1e-6}
+ROUNDED = 0.01, 1e-6  # of a weight, and at least
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _context_beside(classifier: Classifier, path: Path) -> ContextDiscriminant:
     if taught.context is None:
         raise UserError(f"{path} holds a classifier without context; run stage context again")
     own, other = (network.classifier.weight.float().cpu() for network in (classifier, taught))
-    if own.shape != other.shape or not torch.allclose(own, other, **ROUNDED):
+    if own.shape != other.shape or not torch.allclose(own, other, *ROUNDED):
         remedy = "run train.py again, which learns it anew, or move the file away to go without this step"
         raise UserError(f"{path} was learned with another classifier than the one that reads the images; {remedy}")
     return taught.context
