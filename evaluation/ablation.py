@@ -126,7 +126,7 @@ def change_rows(
 
 def evaluate_row(row: SeedRow, index: Index, cfg: Config, method: Method, **about: Any) -> Evaluation:
     """The figures of a row, whose maps the method has read."""
-    about |= {"labels": row.labels, "scales": list(method.views.scales), "flip": method.views.flip, "crf": "none"}
+    about |= {"labels": row.labels, "scales": list(method.views.scales), "flip": method.views.flip, "refine": "none"}
     return evaluate_seeds(index, row.folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers, **about)
 
 

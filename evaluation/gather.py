@@ -23,7 +23,7 @@ from utils.errors import UserError, run_script, script_parser
 from utils.files import atomic_path
 
 HEADERS = {"miou": "mIoU", "miou_best": "best", "over_activation": "over", "under_activation": "under"}
-MUST_AGREE = ("kind", "labels", "list", "backbone", "weights", "scales", "flip", "crf", "affinity")
+MUST_AGREE = ("kind", "labels", "list", "backbone", "weights", "scales", "flip", "refine", "affinity")
 
 
 def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:

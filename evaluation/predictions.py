@@ -77,7 +77,7 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
 def about_reading(cfg: Config) -> dict[str, Any]:
     """How the masks of `write_predictions` are made."""
     reading = cfg.segment_reading.at(cfg.infer.quality)
-    return {"scales": list(reading.scales), "flip": reading.flip, "crf": cfg.infer.refine}
+    return {"scales": list(reading.scales), "flip": reading.flip, "refine": cfg.infer.refine}
 
 
 def evaluate_predictions(index: Index, folder: Path, cfg: Config, **about: Any) -> dict[str, Evaluation]:

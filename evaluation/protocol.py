@@ -31,7 +31,7 @@ PUBLISHED = {"voc": {"train": 1464, "val": 1449}}  # kind of data -> list -> its
 SEED_LISTS = {"voc": "train"}  # kind of data -> the list that seeds and pseudo masks are published on
 PREDICT_BY = ("data", "segment", "pseudo", "infer")  # settings that the masks of a run's network depend on
 CSV_COLUMNS = (
-    *("labels", "list", "n_images", "backbone", "weights", "scales", "flip", "crf"),
+    *("labels", "list", "n_images", "backbone", "weights", "scales", "flip", "refine"),
     *("threshold", "miou", "threshold_best", "miou_best", "over_activation", "under_activation"),
 )
 
@@ -61,8 +61,8 @@ def about_run(cfg: Config, folder: str) -> dict[str, Any]:
     network = {"backbone": cfg.model.backbone, "weights": cfg.model.weights}
     if folder == PREDICTIONS:
         return network | about_reading(cfg)
-    cam, crf = cfg.step("cam"), cfg.pseudo.refine if folder == PSEUDO else "none"
-    return network | {"scales": list(cam.scales), "flip": cam.flip, "affinity": cfg.part("affinity").kind, "crf": crf}
+    network |= {"affinity": cfg.part("affinity").kind, "refine": cfg.pseudo.refine if folder == PSEUDO else "none"}
+    return network | {"scales": list(cfg.step("cam").scales), "flip": cfg.step("cam").flip}
 
 
 def evaluate_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:

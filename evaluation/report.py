@@ -75,7 +75,7 @@ def evaluate_rows(cfg: Config, run: Run, index: Index) -> dict[str, Evaluation]:
     last = [row for row in seeds if row.labels == GIVEN][-1]
     folder = run.fresh_folder(files.PSEUDO_ABLATION)
     write_pseudo_masks(cfg, index, last.folder, folder)
-    rows[PSEUDO_ROW] = evaluate_masks(index, folder, cfg.workers, labels=GIVEN, crf=cfg.pseudo.refine, **about)
+    rows[PSEUDO_ROW] = evaluate_masks(index, folder, cfg.workers, labels=GIVEN, refine=cfg.pseudo.refine, **about)
     if "segment" in run.stages and run.path(files.SEGMENTER).is_file():
         folder = run.fresh_folder(files.PREDICTIONS)
         write_predictions(load_segmenter(run.path(files.SEGMENTER), index.class_names), index, folder, cfg)

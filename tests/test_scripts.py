@@ -154,7 +154,7 @@ def test_a_run_is_evaluated_on_the_lists_that_figures_are_published_on(finished)
     assert (figures["miou"], figures["evaluated"]["list"], figures["n_images"]) == (seeds["miou"], "train", 6)
     masks = finished.evaluate("--masks", finished.run / "pseudo", "--split", "train")
     assert figures["pseudo masks"]["miou"] == masks["miou"]
-    assert figures["pseudo masks"]["evaluated"]["crf"] == "none"
+    assert figures["pseudo masks"]["evaluated"]["refine"] == "none"
     rows = [figures, *(figures[title] for title in ("seeds + context", "seeds + IBB in training", "pseudo masks"))]
     published = {row["evaluated"]["published list"] for row in rows}
     assert published == {"no, the published 'train' has 1,464 images, this one 6"}

@@ -32,7 +32,7 @@ def test_a_run_folder_says_how_its_files_were_made(data, tmp_path):
     (tmp_path / "config.yaml").write_text(settings)
     (tmp_path / "stages.json").write_text("{}")
     printed = call("evaluate", "--masks", tmp_path / "pseudo").well().out
-    expected = "backbone: resnet101 | weights: imagenet | crf: par | scales: [1.0, 0.5, 1.5, 2.0] | affinity: none"
+    expected = "backbone: resnet101 | weights: imagenet | refine: par | scales: [1.0, 0.5, 1.5, 2.0] | affinity: none"
     assert [line for line in expected.split(" | ") if line not in printed] == []
 
 
@@ -61,7 +61,7 @@ def test_a_run_is_predicted_anew_by_other_settings(project):
         call("evaluate", *words, *settings).well()
         found.append(json.loads((project.folder / "f.json").read_text()))
     predicted = [figures["segmentation, predicted labels"] for figures in found]
-    assert [row["evaluated"]["crf"] for row in predicted] == ["par", "none", "par", "none"]
+    assert [row["evaluated"]["refine"] for row in predicted] == ["par", "none", "par", "none"]
     assert [row["over_activation"] == 1 for row in predicted] == [True, False, True, False]
     assert found[2]["evaluated"]["scales"] == [1.0, 0.5]  # of the seeds as they were made
 
