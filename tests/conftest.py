@@ -1,8 +1,4 @@
-"""Fixtures that all tests share: a tiny generated dataset in VOC layout, and the way to real photographs.
-
-Networks take seconds to import. The process of pytest-xdist that hands out tests reads this file, too, and needs
-none: where a fixture needs them, it imports them itself.
-"""
+"""Fixtures that all tests share: a tiny generated dataset in VOC layout, and the way to real photographs."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -54,9 +50,13 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_waiting_for_the_disk() -> Iterator[None]:
-    """A test needs no files that outlive a power cut, and on a busy disk each wait takes a second."""
+def no_waiting() -> Iterator[None]:
+    """A test needs no files that outlive a power cut, and on a busy disk each wait takes a second.
+
+    PyTorch waits five seconds for a loader process that has raised an error.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.2)
         patch.setattr(utils.files, "_to_disk", lambda path: None)
         patch.setattr(utils.run.os, "sync", lambda: None)
         yield
