@@ -68,10 +68,11 @@ def open_folder(
         remedy = "data.train_list and data.val_list may name one"
         layout.notes.append(f"{root}: list 'all' takes {sizes} together; {remedy}")
     truth = {path: root / mask for path, mask in layout.masks.items() if masks}
-    if hold_many(root, [layout.masks[path] for path in truth]):
+    named = [layout.masks[path] for path in truth]
+    if hold_many(root, named):
         what = f"masks by their names that hold more than {FEW_VALUES} values, as photographs do"
         remedy = "they are never trained with: rename them, or the folder, if they are images"
-        layout.notes += counted(root, what, [layout.masks[path] for path in truth], remedy)
+        layout.notes += counted(root, what, named, remedy)
     records = [Record(names[path], root / path, images[path], truth.get(path)) for path in chosen]
     return check_index(Index(class_names, tuple(records), tuple(layout.notes)), what)
 

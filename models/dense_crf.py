@@ -18,12 +18,11 @@ def has_dense_crf() -> bool:
     return importlib.util.find_spec("pydensecrf") is not None
 
 
-def require_dense_crf(what: str) -> None:
-    """`UserError` if the package is not installed; `what` is what needs it."""
-    if not has_dense_crf():
-        raise UserError(
-            f"{what} needs the package pydensecrf2: pip install -r requirements-extras.txt (and gcc); or use par"
-        )
+def no_dense_crf(what: str) -> UserError:
+    """The error where the package is not installed, or cannot be imported; `what` is what needs it."""
+    return UserError(
+        f"{what} needs the package pydensecrf2: pip install -r requirements-extras.txt (and gcc); or use par"
+    )
 
 
 def dense_crf(image: Tensor, probabilities: Tensor, iterations: int = 10) -> Tensor:
@@ -31,10 +30,11 @@ def dense_crf(image: Tensor, probabilities: Tensor, iterations: int = 10) -> Ten
 
     From an image (3, H, W) uint8 and probabilities (..., L, H, W) that sum to 1 over L; computed on the CPU.
     """
-    require_dense_crf("refinement crf")
-    from pydensecrf.densecrf import DenseCRF2D
-    from pydensecrf.utils import unary_from_softmax
-
+    try:
+        from pydensecrf.densecrf import DenseCRF2D
+        from pydensecrf.utils import unary_from_softmax
+    except ImportError as error:
+        raise no_dense_crf("refinement crf") from error
     labels, height, width = probabilities.shape[-3:]
     field = DenseCRF2D(width, height, labels)
     field.addPairwiseGaussian(**GAUSSIAN)

@@ -11,7 +11,7 @@ from typing import Any
 from data.index import KINDS, open_index
 from data.recipe import fitting_preset
 from models.backbone import find_builder
-from models.dense_crf import has_dense_crf, require_dense_crf
+from models.dense_crf import has_dense_crf, no_dense_crf
 from models.steps import STEPS
 from stages.dataset_steps import DATASET_STEPS
 from stages.refinement import REFINEMENTS
@@ -81,8 +81,8 @@ def resolve_choices(cfg: Config) -> tuple[Config, str]:
     if cfg.part("affinity").kind == "learned":
         refinements["affinity.refine"] = cfg.part("affinity_training").refine
     for name, kind in refinements.items():
-        if kind == "crf":
-            require_dense_crf(f"{name}=crf")
+        if kind == "crf" and not has_dense_crf():
+            raise no_dense_crf(f"{name}=crf")
     if cfg.part("affinity_training").refine != "auto":
         return cfg, ""
     kind = "crf" if has_dense_crf() else "par"

@@ -24,7 +24,6 @@ from inference.result import to_pixels
 from tests.data.test_mask_values import png
 from utils.errors import UserError
 
-tifffile = pytest.importorskip("tifffile")
 COLOURS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 ALPHA = np.linspace(0, 255, 35).astype(np.uint8).reshape(5, 7)
 INDICES = np.arange(35, dtype=np.uint8).reshape(5, 7) % 8
@@ -42,6 +41,7 @@ def saved(image: Image.Image, path: Path, **options) -> np.ndarray:
 def write_deep(path: Path, values: np.ndarray, orientation: int) -> None:
     """Sixteen bits, as OpenCV and tifffile write them, with an orientation."""
     if path.suffix == ".tif":
+        tifffile = pytest.importorskip("tifffile", reason="needs tifffile: pip install -r requirements-extras.txt")
         tags = [(0x0112, "H", 1, orientation, True)]
         tifffile.imwrite(path, values, photometric="rgb" if values.ndim == 3 else "minisblack", extratags=tags)
         return
@@ -107,10 +107,6 @@ def test_exif_rotation_is_applied_and_malformed_exif_does_not_cost_the_image_or_
         exif[0x0112] = orientation
         read = saved(Image.fromarray(COLOURS), tmp_path / "a.png", exif=exif)
         assert np.array_equal(read, turned(COLOURS)), orientation
-        for suffix, values in (("png", COLOURS), ("tif", COLOURS[..., 0]), ("tif", COLOURS)):  # of 16 bits, not packed
-            write_deep(tmp_path / f"a.{suffix}", values.astype(np.uint16) * 257, orientation)
-            expected = turned(COLOURS if values.ndim == 3 else GREY)
-            assert np.array_equal(read_image(tmp_path / f"a.{suffix}"), expected), (suffix, values.ndim, orientation)
         write_mask(tmp_path / "mask.png", INDICES)
         Image.open(tmp_path / "mask.png").save(tmp_path / "mask.png", exif=exif)
         for read in (read_mask(tmp_path / "mask.png"), read_truth(tmp_path / "mask.png")):
@@ -121,6 +117,14 @@ def test_exif_rotation_is_applied_and_malformed_exif_does_not_cost_the_image_or_
     assert np.array_equal(saved(Image.fromarray(COLOURS), tmp_path / "a.png", exif=exif), UPRIGHT[6](COLOURS))
     noise = b"Exif\0\0" + bytes(range(60))
     assert np.array_equal(saved(Image.fromarray(COLOURS), tmp_path / "a.png", exif=noise), COLOURS)
+
+
+@pytest.mark.parametrize(("suffix", "values"), [("png", COLOURS), ("tif", COLOURS[..., 0]), ("tif", COLOURS)])
+def test_images_of_sixteen_bits_are_turned_upright(tmp_path, suffix, values):
+    for orientation, turned in UPRIGHT.items():
+        write_deep(tmp_path / f"a.{suffix}", values.astype(np.uint16) * 257, orientation)
+        expected = turned(COLOURS if values.ndim == 3 else GREY)
+        assert np.array_equal(read_image(tmp_path / f"a.{suffix}"), expected), orientation
 
 
 def test_truncated_images_and_what_is_no_image_are_named(tmp_path):

@@ -1,6 +1,7 @@
 """Properties of the dense CRF: what it keeps and what it repairs; skipped where its package is not installed."""
 
 import importlib.util
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -45,13 +46,14 @@ def test_crf_takes_certainty_and_views(crf):
 
 
 def test_crf_without_its_package_says_what_to_do_and_knows_without_importing_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+    with pytest.raises(UserError, match=r"requirements-extras\.txt.*or use par"):
+        dense_crf(random_image(4, 4), random_softmax(2, 4, 4))
     found = {"pydensecrf": object()}
     monkeypatch.setattr(importlib.util, "find_spec", found.get)
     assert has_dense_crf()
     found.clear()
     assert not has_dense_crf()
-    with pytest.raises(UserError, match=r"requirements-extras\.txt.*or use par"):
-        dense_crf(random_image(4, 4), random_softmax(2, 4, 4))
 
 
 def test_the_terms_are_those_that_irn_publishes():

@@ -160,9 +160,9 @@ def test_what_a_step_that_is_off_could_do_makes_nothing_stale():
     "given", [["pseudo.refine=crf"], ["infer.refine=crf"], ["affinity.kind=learned", "affinity.refine=crf"]]
 )
 def test_a_missing_dense_crf_is_told_before_any_stage(monkeypatch, given):
-    monkeypatch.setattr("models.dense_crf.has_dense_crf", lambda: False)
+    monkeypatch.setattr("stages.config.has_dense_crf", lambda: False)
     with pytest.raises(UserError, match=rf"{given[-1]} needs the package pydensecrf2: pip install"):
         resolve_choices(load_config(FILE, "demo", given))
     resolve_choices(load_config(FILE, "demo", ["affinity.refine=crf"]))  # no stage of this run reads it
-    monkeypatch.setattr("models.dense_crf.has_dense_crf", lambda: True)
+    monkeypatch.setattr("stages.config.has_dense_crf", lambda: True)
     resolve_choices(load_config(FILE, "demo", given))
