@@ -188,19 +188,16 @@ def confusion(matrices: dict[str, list[list[int]]], class_names: Sequence[str]) 
 def stale_stages(stages: Sequence[Stage], cfg: Config, run: Run, skipped: Collection[str]) -> dict[str, str]:
     """Stage -> why its output is not that of these settings: it was made with others, or of what has changed since."""
     stale: dict[str, str] = {}
-    latest: dict[str, float] = {}  # when a stage, or what it builds upon, was last made
     for stage in stages:
-        latest[stage.name] = max((latest[name] for name in stage.upstream), default=0.0)
         entry = run.stages.get(stage.name)
         if entry is None or stage.name in skipped:
             continue
         own = stage.settings(cfg)
-        made_by = entry.get("settings", own)
-        if other := [name for name, values in own.items() if digest(values) != digest(made_by.get(name))]:
+        settings, made_from = entry.get("settings", own), entry.get("made_from", {})
+        if other := [name for name, values in own.items() if digest(values) != digest(settings.get(name))]:
             stale[stage.name] = f"made with other settings ({', '.join(other)})"
-        elif entry["finished"] < latest[stage.name]:
+        elif any(name in stale or run.stages.get(name, {}).get("fingerprint") != made_from[name] for name in made_from):
             stale[stage.name] = "older than a stage that it builds upon"
-        latest[stage.name] = max(latest[stage.name], entry["finished"])
     return stale
 
 

@@ -155,7 +155,10 @@ class _Pipeline:
         if found.state == TO_REDO:
             run.log(f"{stage.name:9} is made again, as --redo says")
             run.forget(stage.name, found.fingerprint)
-        run.begin(stage.name, found.fingerprint, found.look, code=found.code, settings=found.settings)
+        sources = {self.source[name] for name in stage.upstream}
+        made_from = {name: run.stages[name]["fingerprint"] for name in sorted(sources) if name in run.stages}
+        about = {"code": found.code, "settings": found.settings, "made_from": made_from}
+        run.begin(stage.name, found.fingerprint, found.look, **about)
         if found.state == UP_TO_DATE:
             because = f", but its code has changed since: {found.changes} (--redo changed makes it again)"
             what = f"up to date{because if found.changes else ''}"

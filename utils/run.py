@@ -183,7 +183,7 @@ def _is_entry(entry: Any) -> bool:
     try:
         numbers = [entry["finished"], entry.get("seconds", 0), *entry.get("peak_memory_mb", {}).values()]
         texts = (entry["fingerprint"], entry.get("code", ""))
-        are_mappings = all(isinstance(entry.get(name, {}), dict) for name in ("result", "settings"))
+        are_mappings = all(isinstance(entry.get(name, {}), dict) for name in ("result", "settings", "made_from"))
         within = all(0 <= number < LATEST for number in numbers)
     except (AttributeError, LookupError, TypeError):
         return False

@@ -87,14 +87,16 @@ def test_figures_older_than_a_stage_are_called_so(evaluated):
 
 def test_stages_made_with_other_settings_or_before_what_they_build_upon_are_named(evaluated):
     cfg, run = evaluated
-    assert "is not that of the settings" not in written(cfg, run).text
     made_by = next(stage for stage in STAGES if stage.name == "cam").settings(cfg.changed("cam", epochs=77))
+    run.stages["seeds"]["made_from"] = {"cam": run.stages["cam"]["fingerprint"]}
+    run.stages["cam"]["finished"] = 2e9  # its files were damaged, and made again as they were
+    assert "is not that of the settings" not in written(cfg, run).text
     run.stages["cam"]["settings"] = json.loads(json.dumps(made_by))
-    run.stages["segment"]["finished"] = 1.0
+    run.stages["segment"]["made_from"] = {"pseudo": "another"}
     text = written(cfg, run).text
-    assert "The output of cam, segment is not that of the settings on this page" in text
+    assert "The output of cam, seeds, segment is not that of the settings on this page" in text
     assert "made with other settings (cam); images 20" in text
-    assert "older than a stage that it builds upon; images 20" in text
+    assert text.count("older than a stage that it builds upon; images 20") == 2
 
 
 def test_a_page_is_written_again_only_after_a_change(evaluated):
