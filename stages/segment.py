@@ -105,7 +105,7 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
     weight = from_main(lambda: object_weight(cfg, index, run.path(what.masks)))
     if weight != 1:
         run.log(f"{what.stage:9} a pixel of an object counts as {weight:.1f} of the background")
-    hint_weight = cfg.hint_loss.hint_weight if hints else 0.0
+    hint_weight = cfg.hint_loss.of_each(len(hints.images) / len(index))
     losses = partial(mask_losses, object_weight=weight, dice=settings.dice, hint_weight=hint_weight)
     figures = train_on_crops(run, plan, segmenter, items, losses)
     run.replace_output()
