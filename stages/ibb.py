@@ -15,6 +15,7 @@ from models.hints import ImageHints
 from models.segmenter import class_probabilities, restrict_to
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import IBB, IBB_MASKS, trains_on_blurred
+from stages.learned import tell
 from stages.lists import seed_index
 from stages.networks import load_segmenter
 from stages.pseudo import write_pseudo_masks
@@ -72,7 +73,10 @@ def train_with_blur(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     own = replace(cfg.changed("data", colors=()), pseudo=cut)
     write_pseudo_masks(own, index, seeds, run.fresh_folder(IBB_MASKS), open_hints(cfg.data, index))
     blur = BackgroundBlur(settings.blurred_share, settings.blurred_sigma)
-    return train_on_masks(settings.training(cfg), run, SegmenterPlan("ibb", settings.epochs, IBB_MASKS, IBB, blur=blur))
+    plan = SegmenterPlan("ibb", settings.epochs, IBB_MASKS, IBB, blur=blur)
+    figures = train_on_masks(settings.training(cfg), run, plan)
+    warnings = figures.pop("warnings")
+    return figures | tell(run, "ibb", warnings)
 
 
 def open_correction(cfg: Config, folder: Path, classifier: Classifier) -> Change:

@@ -1,6 +1,6 @@
 """Has a run learned anything? Checks of stages without truth, and warnings: what was found, and what to change."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,20 @@ def pseudo_warnings(index: Index, folder: Path) -> list[str]:
         f"pseudo masks objects cover more than {EVERYWHERE:.0%} of the image; if they do not in the images, raise "
         "pseudo.threshold, and add images without any class",
     )
+
+
+def loss_warnings(loss: float, masks: Iterable[np.ndarray], object_weight: float) -> list[str]:
+    """What to say of a network whose cross-entropy is not below that of a constant answer: how frequent a value is."""
+    counts = sum((np.bincount(mask.ravel(), minlength=256) for mask in masks), np.zeros(256))[:IGNORE]
+    counts[1:] *= object_weight
+    shares = counts[counts > 0] / counts.sum()
+    constant = -float((shares * np.log(shares)).sum())
+    if not constant or loss < constant:
+        return []
+    return [
+        f"the network has learned nothing: the loss of its last epoch is {loss:.2f}, and the same answer for every "
+        f"pixel, how frequent each class is, has {constant:.2f}; lower segment.lr, or set segment.clip=5"
+    ]
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from data.artifacts import count_pixels, read_mask
 from data.dataset import Index, TrainingImages
 from data.hints import open_hints
+from data.inspection import spread
 from data.transforms import BackgroundBlur, RandomCrop
 from models.backbone import open_weights
 from models.batch_norm import share_statistics
@@ -19,7 +20,7 @@ from models.hints import hint_loss
 from models.segmenter import Segmenter, build_segmenter, dice_loss, fill_head, segmentation_loss
 from models.weights import Weights
 from stages.files import CLASSIFIER, IBB, PSEUDO, SEGMENTER, trains_on_blurred
-from stages.learned import mask_warnings, tell
+from stages.learned import MOST, loss_warnings, mask_warnings, tell
 from stages.lists import seed_index
 from stages.networks import load_classifier, load_segmenter, save_network
 from stages.settings import Config
@@ -67,12 +68,12 @@ def train_segmenter(validation: Callable[[Config], Score], cfg: Config, run: Run
     barrier()  # the main process has written it
     segmenter, compute = load_segmenter(run.path(SEGMENTER)), choose_compute(cfg)
     compute.network(segmenter)
-    warnings = mask_warnings(cfg, seed_index(cfg), segmenter, compute)
+    warnings = figures.pop("warnings") + mask_warnings(cfg, seed_index(cfg), segmenter, compute)
     return figures | tell(run, "segment", warnings)
 
 
 def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]:
-    """Train a segmentation network, as the section `segment` says, and write it; the last epoch's losses."""
+    """Train a network as the section `segment` says, and write it; returns the last epoch's losses, and `warnings`."""
     index = seed_index(cfg)
     settings = cfg.segmenter
     torch.manual_seed(cfg.seed)
@@ -110,7 +111,8 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
     figures = train_on_crops(run, plan, segmenter, items, losses)
     run.replace_output()
     save_network(run.path(what.checkpoint), "segmenter", segmenter, index.class_names, cfg, figures)
-    return {"images": len(index), **figures}
+    some = (read_mask(run.path(what.masks) / f"{record.name}.png") for record in spread(index.records, MOST))
+    return {"images": len(index), **figures, "warnings": loss_warnings(figures["segmentation"], some, weight)}
 
 
 def object_weight(cfg: Config, index: Index, folder: Path) -> float:

@@ -16,6 +16,7 @@ from stages.learned import (
     average_precision,
     chance_level,
     classifier_warnings,
+    loss_warnings,
     map_warnings,
     mask_warnings,
     pseudo_warnings,
@@ -159,3 +160,13 @@ def test_objects_nowhere_or_everywhere_are_warned_of(tmp_path, monkeypatch, side
     for found, what, says in ((of_seeds, "pseudo masks", of_masks), (drawing, "images", of_network)):
         assert len(found) == bool(says)
         assert all(f"in 3 of 3 {what}" in warning and says in warning for warning in found)
+
+
+def test_a_loss_no_better_than_that_of_a_constant_answer_is_warned_of():
+    mask = np.full((10, 10), 255, np.uint8)
+    mask[:4], mask[4:5] = 0, 1  # 40 and 10 pixels: entropy 0.50, and 0.69 if an object's pixel counts four times
+    assert loss_warnings(0.49, [mask, mask], 1) == []
+    assert "is 0.51, and" in loss_warnings(0.51, [mask], 1)[0]
+    assert loss_warnings(0.69, [mask], 4) == []
+    assert loss_warnings(0.70, [mask], 4)
+    assert loss_warnings(0.0, [np.full((4, 4), 255, np.uint8)], 1) == []
