@@ -6,6 +6,7 @@ maps = hints.spread(maps, unit)     # similar cells become like cells with a hin
 mask = hints.hold_mask(mask, maps)  # (H, W), with the hints in their pixels
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -20,7 +21,7 @@ from utils.ignore import IGNORE
 LEAST = 1e-3  # of a map inside a box; below it the map knows nothing there
 LEAST_FILL = 0.4  # of a box; one of which less is its class gets its best pixels, up to this
 BOX_POWER = 0.5  # as if the threshold were its square: most of a box is the object (docs/log.md)
-HINT_WEIGHT = 1.0  # of all cells with a hint together in the walk, relative to all other cells together
+HINT_WEIGHT = 1.0  # of all cells with a hint together in a walk, relative to all other cells together
 
 
 class ImageHints:
@@ -111,12 +112,12 @@ class ImageHints:
         """Maps (K, h, w) after a walk over unit features (D, h, w): cells become like similar cells with a hint."""
         return feature_walk(self.hold(maps), unit, hold=self.hold, weights=self.cell_weights(maps))
 
-    def cell_weights(self, maps: Tensor) -> Tensor:
-        """w_j (h, w), the weight of each cell of maps (K, h, w) in the walk: a single click must count."""
+    def cell_weights(self, maps: Tensor, most: float = math.inf) -> Tensor:
+        """w_j (h, w) in 1..`most`, the weight of each cell of maps (K, h, w) in a walk: a single click must count."""
         known, _ = self.on_grid(maps)
         count = int(known.sum())
         weight = HINT_WEIGHT * (known.numel() - count) / max(1, count)
-        return torch.where(known, max(1.0, weight), 1.0).to(maps)
+        return torch.where(known, max(1.0, min(most, weight)), 1.0).to(maps)
 
     def _inside(self, label: int, maps: Tensor) -> Tensor:
         """(N, h, w) bool on the grid of maps, for the N boxes of a class; a cell that a box touches is inside."""

@@ -54,6 +54,8 @@ class FeatureWalk:
     feature_keep: float = setting(0.8, low=0, high=1, help="what of a map walks at each step")
 
 
+# Of a cell with a hint in the walk over features: what comes before it has spread the hints already (docs/log.md).
+MOST_WEIGHT = 8.0
 HOLDS = 3  # the walk over boundaries of an image with hints is made in 2^3 parts, and the hints are held after each
 
 
@@ -132,7 +134,7 @@ def walk_over_features(maps: Tensor, unit: Tensor, settings: FeatureWalk, hints:
     start = interpolate(maps[None], unit.shape[1:], mode="area")[0]
     walk = partial(feature_walk, unit=unit, power=settings.feature_power, keep=settings.feature_keep)
     if hints is not None:
-        walk = partial(walk, hold=hints.hold, weights=hints.cell_weights(start))
+        walk = partial(walk, hold=hints.hold, weights=hints.cell_weights(start, MOST_WEIGHT))
     walked = walk(start, steps=settings.feature_steps)
     return normalise_maps(upsample(walked, (maps.shape[1], maps.shape[2])))
 

@@ -82,6 +82,7 @@ def test_a_click_walks_to_what_is_similar():
     assert walked[0, :, :4].max() == 0
     assert walked[0, 2, 7] == 1
     assert hints.cell_weights(start).sum() == pytest.approx(63 * (1 + HINT_WEIGHT))
+    assert hints.cell_weights(start, most=8).max() == 8
 
 
 def test_the_loss_of_hints_is_that_of_each_image_alone():
