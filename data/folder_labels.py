@@ -9,10 +9,11 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from data.coco_file import CocoRules, read_coco_file
+from data.drawn import SAMPLE, are_drawn
 from data.faults import Faults, counted, grouped
 from data.image_names import Finder, composed
 from data.label_table import LabelTable, Row, read_label_table
-from data.layouts import Layout, are_drawn, classes_in_names, is_like_a_list
+from data.layouts import Layout, classes_in_names, is_like_a_list
 from data.tables import natural, start_of
 from data.tool_labels import is_yolo, label_studio_tasks, read_label_studio, read_yolo
 from data.tree import Tree
@@ -86,18 +87,22 @@ def _read(layout: Layout, table: Path | None, labels: str, classes: tuple[str, .
         rows = [Row(f"{table}, image '{i.file_name}'", i.file_name, {names[n] for n in i.labels}) for i in coco.images]
         return LabelTable(names, rows, [*coco.notes])
     if labels == IN_NAMES:
-        return _rows_of(layout, classes_in_names(layout.images), "names no class")
+        class_of = classes_in_names(layout.images)
+        _refuse_masks(layout, class_of, classes)
+        return _rows_of(layout, class_of, "names no class")
     if is_yolo(layout):
+        _refuse_masks(layout, dict.fromkeys(layout.images, ""), classes)
         return read_yolo(layout)
     if not layout.class_of:
         raise UserError(f"{layout.root} {_what_reads(layout)}")
     if not classes:
         _refuse_unclear(layout)
+    _refuse_masks(layout, layout.class_of, classes)
     return _rows_of(layout, layout.class_of, "lies in no class folder")
 
 
 def _refuse_unclear(layout: Layout) -> None:
-    """Refuse folders that look like lists, or hold masks, which only their content tells, and masks beside images."""
+    """Refuse folders that look like lists, and tell of tables and names that are unclear."""
     by_class = grouped(layout.class_of, layout.class_of.__getitem__)
     tables, lists = _tables(layout.tree), [name for name in by_class if is_like_a_list(name)]
     table = f" (the table {tables[0]} may: --set data.labels={tables[0]})" if tables else ""
@@ -110,19 +115,7 @@ def _refuse_unclear(layout: Layout) -> None:
         )
     remedy = "the folders are the classes; --set data.labels=TABLE reads one"
     layout.notes += counted(layout.root, "tables that are not read", tables, remedy)
-    drawn = [name for name, paths in by_class.items() if are_drawn(layout.root, paths, FEW)]
-    for name in drawn if len(drawn) < len(by_class) else ():
-        what = f"the files of the class folder '{name}' hold few values, as masks do, first {min(by_class[name])}"
-        remedy = "call it 'masks', and the files as their images; if it is a class, name all classes in data.classes"
-        layout.complain(f"{layout.root}: {what}: {remedy}")
-    stems = {path: path.rpartition(".")[0] for path in layout.class_of}
-    known = set(stems.values())
-    beside = [p for p, stem in stems.items() if any(stem[: m.start()] in known for m in re.finditer("[ _.-]", stem))]
-    others = sorted(stems.keys() - set(beside))
-    if beside and are_drawn(layout.root, beside) and not are_drawn(layout.root, others):
-        what = "files whose names begin as that of an image beside them mostly hold few values, as masks do"
-        remedy = "if they are masks, call them NAME_mask.png; if they are images, name all classes in data.classes"
-        layout.complain(f"{layout.root}: {len(beside)} {what}, first {min(beside)}: {remedy}")
+    known = {path.rpartition(".")[0] for path in layout.class_of}
     split = [match for stem in known if (match := LAST_WORD.fullmatch(stem))]
     starts = Counter([*known, *(match[1] for match in split)])
     split = [match for match in split if starts[match[1]] > 1]
@@ -131,6 +124,42 @@ def _refuse_unclear(layout: Layout) -> None:
     what = "files that differ from others in a last word alone, in several the same"
     remedy = "each trains as an image: if they are channels, slices or previews of one, join them or move them away"
     layout.notes += counted(layout.root, what, found, remedy)
+
+
+def _refuse_masks(layout: Layout, class_of: dict[str, str], classes: tuple[str, ...]) -> None:
+    """Refuse classes, files of one pattern of names, and files called after others, that alone look like masks.
+
+    Where a person has named the classes, these are images, and the others are only told.
+    """
+    inner = {path: re.sub(r"\d+", "#", path.replace(f"{name}/", "", 1)) for path, name in class_of.items()}
+    known = {path.rpartition(".")[0] for path in inner}
+    folders = grouped(() if classes else inner, lambda path: f"of the class '{class_of[path]}'")
+    patterns = grouped(inner, lambda path: f"with names such as '{inner[path]}'")
+    after = grouped(
+        inner, lambda p: "whose names begin or end as those of others" if _is_called_after(p, known) else ""
+    )
+    for groups, sample in ((folders, FEW), (patterns if len(patterns) <= LOOKED_AT else {}, SAMPLE), (after, SAMPLE)):
+        drawn = [name for name, paths in groups.items() if are_drawn(layout.root, paths, sample)]
+        if len(drawn) == len(groups):
+            continue  # drawings of all classes
+        for name in drawn:
+            what = f"the {len(groups[name])} files {name} hold few values, as masks do, first {min(groups[name])}"
+            remedy = "if they are masks, put them into 'masks' with the names of their images"
+            if classes:
+                layout.notes.append(f"{layout.root}: {what}; {remedy}")
+            else:
+                layout.complain(
+                    f"{layout.root}: {what}: {remedy}; if they are images, name all classes in data.classes"
+                )
+        if drawn:
+            return
+
+
+def _is_called_after(path: str, known: Collection[str]) -> bool:
+    """Whether the name of a file begins or ends as that of another in its folder: `1_b` or `mask_1` beside `1`."""
+    folder, slash, name = path.rpartition(".")[0].rpartition("/")
+    cuts = re.finditer("[ _.-]+", name)
+    return any({f"{folder}{slash}{name[: m.start()]}", f"{folder}{slash}{name[m.end() :]}"} & known for m in cuts)
 
 
 def _rows_of(layout: Layout, class_of: dict[str, str], problem: str) -> LabelTable:

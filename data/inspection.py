@@ -23,6 +23,7 @@ from utils.errors import UserError
 from utils.reading import load_items
 
 Item = TypeVar("Item")
+LEAST = 3  # images of a class, before it is compared with others
 
 
 @dataclass(frozen=True)
@@ -202,9 +203,25 @@ def _label_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
                 remedy = "add images without it, in a folder 'background' or as rows without a label"
                 what = f"every image has {', '.join(everywhere)}, so there is nothing to tell it from"
                 yield f"{where}: {what}; {remedy}"
+            yield from _alike(where, index)
         if list_name == cfg.data.val_list:
             unmasked = [str(record.image) for record in index.without_truth()]
             yield from counted(where, f"images without a mask, of {len(index)}", unmasked, "add their masks")
+
+
+def _alike(where: str, index: Index) -> Iterator[str]:
+    """Notes on classes that labels alone cannot tell apart, and on one that sums up the others."""
+    having = {name: set[str]() for name in index.class_names}
+    for record in index.records:
+        for label in record.labels:
+            having[index.class_names[label]].add(record.name)
+    often = {name: frozenset(found) for name, found in having.items() if LEAST <= len(found) < len(index)}
+    for alike in grouped(often, often.__getitem__).values():
+        if len(alike) > 1:
+            what = f"{', '.join(alike)} are in the same images"
+            yield f"{where}: {what}, so nothing tells them apart; join them, or add images of one without the others"
+        elif len(often) > 2 and often[alike[0]] == frozenset().union(*often.values()):
+            yield f"{where}: every image with a label has {alike[0]}; if it sums up the others, remove it"
 
 
 def _image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:

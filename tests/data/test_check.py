@@ -72,6 +72,16 @@ def test_the_same_image_twice_whatever_its_format(pets):
     ]
 
 
+def test_classes_that_labels_cannot_tell_apart_and_sums_of_others_are_told(tmp_path):
+    for number in range(9):
+        put(tmp_path / f"{number}.png")
+    rows = [f"{n},{int(n < 4)},{int(n < 4)},{int(3 < n < 8)},{int(n < 8)}" for n in range(9)]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,cat,tail,dog,animal", *rows]))
+    notes = " ".join(check(settings(tmp_path)).notes)
+    assert "cat, tail are in the same images, so nothing tells them apart" in notes
+    assert "every image with a label has animal; if it sums up the others" in notes
+
+
 def test_every_mistake_of_a_label_file_is_found(pets):
     rows = ["cat/1.png,cat", "cat/2.png,Cat;dog", "gone.png,dog", "cat/1.png,dog", "dog/1.png,", "too,many,cells"]
     (pets / "labels.csv").write_text("image,labels\n" + "\n".join(rows) + "\n")

@@ -1,12 +1,14 @@
 """What says nothing about classes, and what another setting or another file would have to say."""
 
 import json
+import re
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from data.folder import open_folder
-from tests.data.layouts_of_tools import put, put_masks, put_text
+from tests.data.layouts_of_tools import labels_of, put, put_masks, put_text
 from utils.errors import UserError
 
 
@@ -50,7 +52,7 @@ def test_a_class_folder_of_masks_is_refused_unless_all_are_drawn_or_it_is_named(
     put(tmp_path, "photographs/1.jpg", "photographs/2.jpg")
     put_masks(tmp_path, "approved/1_L.png", "approved/2_L.png")
     with pytest.raises(
-        UserError, match=r"class folder 'approved' hold few values, as masks do, first approved/1_L\.png"
+        UserError, match=r"of the class 'approved' hold few values, as masks do, first approved/1_L\.png"
     ):
         open_folder(tmp_path)
     assert len(open_folder(tmp_path, classes=("approved", "photographs"))) == 4
@@ -67,15 +69,47 @@ def test_masks_beside_images_with_names_of_their_own_are_refused_unless_classes_
         Image.effect_noise((8, 8), 80).save(tmp_path / f"tumor/{number}_b.png")
     assert len(open_folder(tmp_path)) == 4  # images of one thing
     put_masks(tmp_path, "tumor/1_tumor.png", "tumor/2_tumor.png", "tumor/2_more.png")
-    with pytest.raises(UserError, match=r"5 files whose names begin.*first tumor/1_b\.png.*data\.classes"):
+    with pytest.raises(UserError, match=r"2 files with names such as '#_tumor\.png' hold few.*data\.classes"):
         open_folder(tmp_path)
     assert len(open_folder(tmp_path, classes=("tumor",))) == 7
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "message"),
+    [
+        ("tumor/{}.png", "tumor/gt_{}.png", r"with names such as 'gt_#\.png' hold few"),
+        ("tumor/{}/img.png", "tumor/{}/label_.png", r"with names such as '#/label_\.png' hold few"),
+        ("tumor/{}.png", "binary/{}.jpg", "of the class 'binary' hold few"),
+        ("images/tumor/{}.png", "GT/tumor/{}.jpg", ""),
+        ("tumor/{}.png", "tumor/{}.jpg", ""),
+        ("tumor_{}.png", "bw_{}.jpg", "of the class 'bw' hold few"),
+    ],
+)
+def test_masks_are_refused_or_left_out_whatever_they_are_called_and_as_jpeg(tmp_path, image, mask, message):
+    values = np.zeros((32, 32), np.uint8)
+    values[8:, 5:] = 255
+    names = "13579"
+    for name in names:
+        for file, content in ((image, Image.effect_noise((32, 32), 80)), (mask, Image.fromarray(values))):
+            path = tmp_path / file.format(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content.save(path)
+    labels = "" if "/" in image else "names"
+    if message:
+        with pytest.raises(UserError, match=message if image.count("/") < 2 else r"data\.classes=\[tumor\]"):
+            open_folder(tmp_path, labels=labels)
+        named = ("tumor", mask.partition("/")[0] if "/" in mask else "bw")
+        notes = " ".join(open_folder(tmp_path, "all", labels, tuple(dict.fromkeys(named))).notes)
+        assert bool(re.search(message, notes)) == ("names such as" in message)
+    else:
+        assert labels_of(open_folder(tmp_path)) == {image.format(name)[:-4]: {"tumor"} for name in names}
 
 
 @pytest.mark.parametrize(
     ("images", "note"),
     [
         ("p/0/1 p/1/1 q/0/1 q/1/1", "have one name in several of them, or that of a class: 4, first p/0"),
+        ("n/images/a/1 s/images/a/1", "have one name in several of them, or that of a class: 2, first n/a"),
         ("a/1 b/1 all/a/1 all/b/1", "or that of a class: 2, first all/a"),
         ("train/a/1 unused/1", "folders that look like lists are classes: 1, first train"),
         (

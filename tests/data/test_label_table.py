@@ -131,6 +131,7 @@ CAPTIONS = "".join(f"{number},a dog with {number} cats\n" for number in range(20
         ("image,defect_count\n1,0\n2,3\n", "the column 'defect_count' holds numbers; if these are classes"),
         ("image,label\n1,0.5\n2,cat\n", "2 different labels, such as '0.5'; expected classes"),
         ("image,label\n1,cat:0.9;dog:0.1\n", "2 different labels, such as 'cat:0.9'"),
+        ("image,label\n1,#REF!\n2,cat\n", "2 different labels, such as '#REF!'"),
         ("image,mask\n1,masks/1.png\n", "such as 'masks/1.png'"),
         (f"image,text\n{CAPTIONS}", "20 rows have 20 different labels, such as 'a dog.*classes of many images each"),
         *(
