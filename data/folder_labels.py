@@ -155,7 +155,7 @@ def _refuse_masks(layout: Layout, class_of: dict[str, str], classes: tuple[str, 
             return
 
 
-def _is_called_after(path: str, known: Collection[str]) -> bool:
+def _is_called_after(path: str, known: set[str]) -> bool:
     """Whether the name of a file begins or ends as that of another in its folder: `1_b` or `mask_1` beside `1`."""
     folder, slash, name = path.rpartition(".")[0].rpartition("/")
     cuts = re.finditer("[ _.-]+", name)
