@@ -15,17 +15,18 @@ NOTHING = re.compile(
     r"|intact|empty|backgrounds?|bg|false|absent|unlabell?ed|defectless|pass(ed)?|others?|rest|misc(ellaneous)?"
     r"|un(damaged|infected|affected|cracked|broken|harmed|changed)"
     r"|no(tumou?r|defect|crack|fire|smoke|damage|disease|finding|anomaly)s?"
-    r"|keine?|nichts|rien|aucune?|nada|ningun[oa]|nessun[oa]|niente|niets|geen|ingen|brak|нет|(ohne|keine?|sans|sin|senza|sem|zonder|geen|bez|без|нет) .*|[无無没].*|nein|falsch|faux|falso|i ?o|gut|gesund"
-    r"|fehlerfrei|intakt|bonn?e?|saine?|conforme|normale?|buen[oa]|buon[oa]|san[oa]|goed|dobr[eya]|норма|годен"
+    r"|(ohne|keine?|sans|sin|senza|sem|zonder|geen|bez|без|нет)( .*)?|[无無没].*|nein|falsch|faux|falso|i ?o|gut|gesund"
+    r"|nichts|rien|aucune?|nada|ningun[oa]|nessun[oa]|niente|niets|ingen|brak|fehlerfrei"
+    r"|intakt|bonn?e?|saine?|conforme|normale?|buen[oa]|buon[oa]|san[oa]|goed|dobr[eya]|норма|годен"
     r"|正常|良品|合格|健康|背景|なし|정상|양품|없음)"
 )
 # Columns that are no labels, images that a program has made from others, and those that nobody has labelled.
 NO_OBJECT = re.compile(
     r"(.* )?((count|total|number|width|height|size|age|sex|gender|year|duplicate|overlay|heat ?map|prediction|result"
     r"|output|visuali[sz]ation|augmented|preview)s?|unknown|unsure|unclear|uncertain|(to )?(check|review)(ed)?|todo"
-    r"|done|verified|validated|approved|annotated|labell?ed|finished|skipped|ignored?|flagged|excluded|usable|[?.!*_]+"
-    r"|images?|imgs?|photos?|pics?|dcim|dsc\w?|screenshots?|thumbnails|data(set)?|originals?|resized|cop(y|ies)|kopien?"
-    r"|backups?|te?mp|unsorted|unused|discarded|deleted|(new|untitled|neuer) (folder|ordner))"
+    r"|done|verified|validated|approved|annotated|labell?ed|finished|skipped|ignored?|flagged|excluded|usable)"
+    r"|[?.!*_]+|images?|imgs?|photos?|pics?|dcim|dsc\w?|screenshots?|thumbnails|data(set)?|originals?|resized"
+    r"|cop(y|ies)|kopien?|backups?|te?mp|unsorted|unused|discarded|deleted|(new|untitled|neuer) (folder|ordner)"
 )
 SEVERAL = re.compile("both|mixed|multiple|several|various|multi( (class|label)(es|s)?)?")
 # Words whose numbers are those of classes, and not of patients, days or series.

@@ -16,7 +16,7 @@ from data.label_table import LabelTable, Row, read_label_table
 from data.layouts import Layout, classes_in_names, is_like_a_list
 from data.tables import natural, start_of
 from data.tool_labels import is_yolo, label_studio_tasks, read_label_studio, read_yolo
-from data.tree import Tree
+from data.tree import DOCUMENTS, Tree
 from utils.choices import nearest
 from utils.errors import UserError
 
@@ -25,6 +25,7 @@ ROBOFLOW_COCO, ROBOFLOW_CSV = "_annotations.coco.json", "_classes.csv"
 ANNOTATION = re.compile(r'<object>|"(shapes|objects)"\s*:\s*\[')
 OBJECT = re.compile(r'(?:<object>\s*<name>|"(?:label|classTitle)"\s*:\s*")\s*(.*?)\s*["<]')
 LAST_WORD = re.compile(r"(.+?)[ _.-]+([^/ _.-]*[^\W\d_][^/ _.-]*)")  # at the end of a path without suffix
+FIRST_WORD = re.compile(r"(|.*/)([^\W\d_]+)[ _.-]+([^/]+)")
 LOOKED_AT, FEW = 12, 3  # annotations beside images, and files of a class, that are looked at
 UNREAD = (
     ".xlsx", ".xls", ".ods", ".parquet", ".arrow", ".jsonl", ".ndjson", ".manifest", ".xml", ".npz", ".h5", ".tfrecord",
@@ -106,7 +107,7 @@ def _refuse_unclear(layout: Layout) -> None:
     by_class = grouped(layout.class_of, layout.class_of.__getitem__)
     tables, lists = _tables(layout.tree), [name for name in by_class if is_like_a_list(name)]
     table = f" (the table {tables[0]} may: --set data.labels={tables[0]})" if tables else ""
-    if len(lists) == len(by_class) > 1:
+    if len(lists) == len(by_class) and (tables or len(lists) > 1):
         what = f"the folders {', '.join(lists[:5])} look like lists, and no folder gives classes{table}"
         raise UserError(f"{layout.root}: {what}; if these are the classes, name them in data.classes")
     if len(by_class) > 1:
@@ -116,12 +117,14 @@ def _refuse_unclear(layout: Layout) -> None:
     remedy = "the folders are the classes; --set data.labels=TABLE reads one"
     layout.notes += counted(layout.root, "tables that are not read", tables, remedy)
     known = {path.rpartition(".")[0] for path in layout.class_of}
-    split = [match for stem in known if (match := LAST_WORD.fullmatch(stem))]
-    starts = Counter([*known, *(match[1] for match in split)])
-    split = [match for match in split if starts[match[1]] > 1]
-    words = Counter(match[2] for match in split)
-    found = [match[0] for match in split if words[match[2]] > 1]
-    what = "files that differ from others in a last word alone, in several the same"
+    matches = [match for stem in known if (match := LAST_WORD.fullmatch(stem))]
+    starts = Counter([*known, *(match[1] for match in matches)])
+    split = {match[0]: match[2] for match in matches if starts[match[1]] > 1}
+    matches = [match for stem in known if (match := FIRST_WORD.fullmatch(stem))]
+    split |= {match[0]: match[2] for match in matches if match[1] + match[3] in known}
+    words = Counter(split.values())
+    found = [stem for stem, word in split.items() if words[word] > 1]
+    what = "files that differ from others in a first or last word alone, in several the same"
     remedy = "each trains as an image: if they are channels, slices or previews of one, join them or move them away"
     layout.notes += counted(layout.root, what, found, remedy)
 
@@ -233,6 +236,12 @@ def _what_reads(layout: Layout) -> str:
         root = tree.root / PurePosixPath(roboflow[0]).parent
         read = f"--set data.root={root} --set data.labels={ROBOFLOW_CSV}"
         return f"has Roboflow's tables ({roboflow[0]}); read one with {read}"
+    if not tree.images and (
+        unknown := [path for path in sorted(tree.files) if PurePosixPath(path).suffix.lower() not in DOCUMENTS]
+    ):
+        return (
+            f"has no image of a known format, and {len(unknown)} other files, first {unknown[0]}; convert images to PNG"
+        )
     if tables:
         return f"has no class folders but the table {tables[0]}; read it with --set data.labels={tables[0]}"
     if documents and label_studio_tasks(tree.root / documents[0]):

@@ -65,7 +65,7 @@ def test_names_that_look_like_one_are_told():
         ("+", "-"),
         ("type1", "type2"),
         ("Grade 0", "Grade 1"),
-        ("hot dog", "dog", "node", "north"),
+        ("hot dog", "dog", "node", "north", "fire_images"),
     )
     for names in (VOC_CLASSES, ("a1", "b1", "b2", "c"), *words):
         assert list(notes_on_names(names, "x")) == []

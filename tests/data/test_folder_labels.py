@@ -48,6 +48,16 @@ def test_files_of_other_formats_are_named_and_none_is_called_coco(tmp_path, name
     assert "data.kind=coco" not in str(raised.value)
 
 
+def test_a_folder_without_readable_images_says_so_and_masks_of_other_formats_are_told(tmp_path):
+    put_text(tmp_path, "cat/IM0001.dcm", "DICM")
+    with pytest.raises(
+        UserError, match=r"no image of a known format, and 1 other files, first cat/IM0001\.dcm; convert"
+    ):
+        open_folder(tmp_path)
+    put_text(put(tmp_path, "cat/1.jpg", "dog/1.jpg"), "masks/cat/1.npy", "")
+    assert "with the suffix .npy are not read: 1, first masks/cat/1.npy" in " ".join(open_folder(tmp_path).notes)
+
+
 def test_a_class_folder_of_masks_is_refused_unless_all_are_drawn_or_it_is_named(tmp_path):
     put(tmp_path, "photographs/1.jpg", "photographs/2.jpg")
     put_masks(tmp_path, "approved/1_L.png", "approved/2_L.png")
@@ -108,13 +118,14 @@ def test_masks_are_refused_or_left_out_whatever_they_are_called_and_as_jpeg(tmp_
 @pytest.mark.parametrize(
     ("images", "note"),
     [
+        ("a/1 a/thumb_1 a/2 a/thumb_2 b/1", "differ from others in a first or last word alone, in several the same: 2"),
         ("p/0/1 p/1/1 q/0/1 q/1/1", "have one name in several of them, or that of a class: 4, first p/0"),
         ("n/images/a/1 s/images/a/1", "have one name in several of them, or that of a class: 2, first n/a"),
         ("a/1 b/1 all/a/1 all/b/1", "or that of a class: 2, first all/a"),
         ("train/a/1 unused/1", "folders that look like lists are classes: 1, first train"),
         (
             "a/1 a/1_overlay a/2 a/2_overlay b/1",
-            "differ from others in a last word alone, in several the same: 2, first",
+            "differ from others in a first or last word alone, in several the same: 2, first",
         ),
         ("a/x_DAPI a/x_GFP b/y_DAPI b/y_GFP", "in several the same: 4, first a/x_DAPI; each trains as an image"),
     ],
@@ -131,6 +142,9 @@ def test_lists_of_a_competition_are_no_classes_and_its_table_of_labels_is_named(
         open_folder(tmp_path)
     put(tmp_path, "cat/1.jpg")
     assert "tables that are not read: 3" in " ".join(open_folder(tmp_path).notes)
+    one = put_text(put(tmp_path / "one", "train_images/1.jpg"), "train.csv", "image_id,label\n1.jpg,cat\n")
+    with pytest.raises(UserError, match=r"train_images look like lists.*--set data\.labels=train\.csv"):
+        open_folder(one)
     flat = put_text(put_text(put(tmp_path / "flat", "1.jpg"), "submission.csv", ""), "train.csv", "")
     with pytest.raises(UserError, match=r"read it with --set data\.labels=train\.csv"):
         open_folder(flat)
