@@ -83,5 +83,6 @@ def _joins(name: str, names: Sequence[str]) -> bool:
 
 
 def _look(name: str) -> str:
+    name = re.sub(r"\b0+(?=\d)|(?<=\d)\.0+$", "", name)  # 01 and 1.0 are 1
     letters = plain(unicodedata.normalize("NFKC", name)) or name
     return letters.translate(LATIN).removesuffix("s")

@@ -9,7 +9,7 @@ root/lists/train.txt, root/lists/val.txt         lists, if there are any; a name
 Layouts of others are read too, or refused with the setting that reads them: see `data/layouts.py`.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from data.coco_file import PLAIN_RULES, CocoRules
 from data.dataset import Index, NoTruth, Record, check_index
@@ -17,7 +17,7 @@ from data.drawn import FEW_VALUES, hold_many
 from data.faults import Complain, Faults, counted, refuse
 from data.folder_labels import IN_NAMES, read_labels, refuse_foreign
 from data.image_names import Finder, record_names
-from data.layouts import MASKS, RESERVED, SPLITS, Layout, find_layout
+from data.layouts import MASKS, RESERVED, SPLITS, Layout, find_layout, is_like_a_list
 from data.tables import read_lines
 from data.tree import scan
 from utils.errors import UserError
@@ -64,6 +64,11 @@ def open_folder(
     source = f"{table or root}"
     chosen, what = _choose(layout, source, list_name, names)
     layout.notes += tree.notes(images, by_folders)
+    if others := [name for name in TABLES if table is not None and (root / name).is_file() and root / name != table]:
+        layout.notes += counted(root, "files of labels that are not read", others, f"labels are those of {table}")
+    if not layout.lists and list_name in ("", "all", "train"):
+        remedy = f"lists are read from {RESERVED}/train.txt and {RESERVED}/val.txt"
+        layout.notes += counted(root, "files that look like lists and are not read", _stray_lists(layout), remedy)
     if len(layout.lists) > 1 and list_name in ("", "all"):
         sizes = ", ".join(f"{name} ({len(paths)})" for name, paths in layout.lists.items())
         remedy = "data.train_list and data.val_list may name one"
@@ -147,6 +152,16 @@ def _list_file(layout: Layout, list_name: str, finder: Finder) -> Path | None:
                 layout.complain(f"{where}: {what}; {remedy}")
             layout.notes.append(f"{path} is not read as a list, because its first line names no image: '{line[:60]}'")
     return None
+
+
+def _stray_lists(layout: Layout) -> list[str]:
+    """Text files called like lists, where none is looked for; none where there are lists, or for boxes of images."""
+    files = {path: PurePosixPath(path) for path in layout.tree.files}
+    if any(path.suffix == ".txt" and str(path.parent).casefold() == RESERVED for path in files.values()):
+        return []
+    stems = {PurePosixPath(path).stem for path in layout.images}
+    found = [path for path, file in files.items() if file.suffix in (".txt", ".json") and is_like_a_list(file.stem)]
+    return [p for p in found if files[p].stem not in stems and ("/" in p or files[p].stem.casefold() not in SPLITS)]
 
 
 def _read_list(layout: Layout, source: str, path: Path, finder: Finder) -> list[str]:

@@ -60,6 +60,10 @@ def read_labels(
         if row.split:
             lists.setdefault(row.split, []).append(image)
     faults.report(is_empty=not found)
+    list_of = {path: name for name, paths in layout.lists.items() for path in paths}
+    moved = [path for name, paths in lists.items() for path in paths if list_of.get(path, name) != name]
+    remedy = "the column counts: move the images, or mend the column"
+    layout.notes += counted(source, "images in the folder of another list than their row says", moved, remedy)
     layout.lists = lists or layout.lists
     layout.notes += [*rows.notes, *finder.note(source)]
     table_names = tuple(name for name in rows.class_names if not rules.is_background(name))
@@ -255,6 +259,7 @@ def _what_reads(layout: Layout) -> str:
         return f"{what}: if the classes are {', '.join(classes[:4])}, ..., read them with --set data.labels=names"
     example = layout.images[0] if layout.images else "IMG_1.jpg"
     unread = sorted(path for path in tree.files if path.lower().endswith(UNREAD)) + values
+    unread += sorted(path for path in tree.files if re.match("(?i)[^/]*(label|annot|class)", path))
     what = f", and {unread[0]} is of a kind that is not read (save it as CSV, or unpack it)" if unread else ""
     table = f"{tree.root / 'labels.csv'} with the header 'image,labels' and rows such as '{example},cat;dog'"
     return f"says nothing about classes{what}; expected one sub-folder of images a class (cat/, ...), or a file {table}"

@@ -40,8 +40,15 @@ def test_words_for_nothing_are_told_with_the_setting_that_makes_them_none(tmp_pa
 
 
 def test_names_that_look_like_one_are_told():
-    for names in (("cat", "Cat"), ("cat", "cats"), ("hot dog", "hot-dog"), ("cat", "c\u0430t"), ("cat", "cat\u200b")):
-        assert "differ in nothing but capitals" in next(notes_on_names(names, "x"))
+    for names in (
+        ("cat", "Cat"),
+        ("cat", "cats"),
+        ("hot dog", "hot-dog"),
+        ("cat", "c\u0430t"),
+        ("cat", "cat\u200b"),
+        ("01", "1"),
+    ):
+        assert "differ in nothing but capitals" in " ".join(notes_on_names(names, "x"))
     assert "cat and c\\u0430t differ" in next(notes_on_names(("cat", "c\u0430t"), "x"))
     assert "0 will be trained as an object" in next(notes_on_names(("0", "1"), "x"))
     names = ("cat", "total", "?", "defect_count", "reviewed", "To check", "is_labelled", "checker", "score")

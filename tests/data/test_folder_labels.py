@@ -121,6 +121,7 @@ def test_masks_are_refused_or_left_out_whatever_they_are_called_and_as_jpeg(tmp_
         ("a/1 a/thumb_1 a/2 a/thumb_2 b/1", "differ from others in a first or last word alone, in several the same: 2"),
         ("p/0/1 p/1/1 q/0/1 q/1/1", "have one name in several of them, or that of a class: 4, first p/0"),
         ("n/images/a/1 s/images/a/1", "have one name in several of them, or that of a class: 2, first n/a"),
+        ("pets/cat/1 pets/dog/1 wild/fox/1", "folders in those of classes, in which all images are: 3, first pets/cat"),
         ("a/1 b/1 all/a/1 all/b/1", "or that of a class: 2, first all/a"),
         ("train/a/1 unused/1", "folders that look like lists are classes: 1, first train"),
         (
@@ -159,3 +160,18 @@ def test_a_table_that_contradicts_the_folders_and_masks_of_many_values_are_told(
     put_text(tmp_path, "labels.csv", "image,label\ncat/1.jpg,cat\ndog/2.jpg,cat;\n")
     notes = " ".join(open_folder(tmp_path, classes=("cat", "dog")).notes)
     assert "images in the folder of a class that they do not have: 1, first dog/2.jpg" in notes
+
+
+def test_lists_tables_and_folders_that_say_something_else_are_told(tmp_path):
+    put(tmp_path, "train/1.jpg", "val/2.jpg")
+    put_text(tmp_path, "labels.csv", "image,label,split\ntrain/1.jpg,cat,val\nval/2.jpg,dog,train\n")
+    put_text(tmp_path, "labels.json", "[]")
+    notes = " ".join(open_folder(tmp_path).notes)
+    assert "images in the folder of another list than their row says: 2, first train/1.jpg" in notes
+    assert "files of labels that are not read: 1, first labels.json" in notes
+    other = put(tmp_path / "other", "cat/1.jpg", "dog/train_2.jpg")
+    for name in ("meta/train.txt", "split.json", "dog/train_2.txt"):
+        put_text(other, name, "cat/1\n")
+    assert "look like lists and are not read: 2, first meta/train.txt" in " ".join(open_folder(other, "train").notes)
+    put_text(other, "lists/val.txt", "cat/1\n")
+    assert "look like lists" not in " ".join(open_folder(other, "train").notes)
