@@ -142,9 +142,7 @@ def _refuse_masks(layout: Layout, class_of: dict[str, str], classes: tuple[str, 
     known = {path.rpartition(".")[0] for path in inner}
     folders = grouped(() if classes else inner, lambda path: f"of the class '{class_of[path]}'")
     patterns = grouped(inner, lambda path: f"with names such as '{inner[path]}'")
-    after = grouped(
-        inner, lambda p: "whose names begin or end as those of others" if _is_called_after(p, known) else ""
-    )
+    after = grouped(inner, lambda path: "whose names begin or end as others" if _is_called_after(path, known) else "")
     for groups, sample in ((folders, FEW), (patterns if len(patterns) <= LOOKED_AT else {}, SAMPLE), (after, SAMPLE)):
         drawn = [name for name, paths in groups.items() if are_drawn(layout.root, paths, sample)]
         if len(drawn) == len(groups):
@@ -152,12 +150,8 @@ def _refuse_masks(layout: Layout, class_of: dict[str, str], classes: tuple[str, 
         for name in drawn:
             what = f"the {len(groups[name])} files {name} hold few values, as masks do, first {min(groups[name])}"
             remedy = "if they are masks, put them into 'masks' with the names of their images"
-            if classes:
-                layout.notes.append(f"{layout.root}: {what}; {remedy}")
-            else:
-                layout.complain(
-                    f"{layout.root}: {what}: {remedy}; if they are images, name all classes in data.classes"
-                )
+            tell = layout.notes.append if classes else layout.complain
+            tell(f"{layout.root}: {what}: {remedy}; if they are images, name all classes in data.classes")
         if drawn:
             return
 
@@ -240,12 +234,9 @@ def _what_reads(layout: Layout) -> str:
         root = tree.root / PurePosixPath(roboflow[0]).parent
         read = f"--set data.root={root} --set data.labels={ROBOFLOW_CSV}"
         return f"has Roboflow's tables ({roboflow[0]}); read one with {read}"
-    if not tree.images and (
-        unknown := [path for path in sorted(tree.files) if PurePosixPath(path).suffix.lower() not in DOCUMENTS]
-    ):
-        return (
-            f"has no image of a known format, and {len(unknown)} other files, first {unknown[0]}; convert images to PNG"
-        )
+    unknown = sorted(path for path in tree.files if PurePosixPath(path).suffix.lower() not in DOCUMENTS)
+    if unknown and not tree.images:
+        return f"has no image of a known format, but {len(unknown)} files such as {unknown[0]}; convert images to PNG"
     if tables:
         return f"has no class folders but the table {tables[0]}; read it with --set data.labels={tables[0]}"
     if documents and label_studio_tasks(tree.root / documents[0]):

@@ -125,9 +125,8 @@ def _facts_of(record: Record) -> Facts:
     try:
         image = record.read_image()
     except NeedsSetting as error:
-        return Facts(
-            record.image, depth=depth, problem=str(error) if error.setting == "data.bands" else "", kind="bands"
-        )
+        problem = str(error) if error.setting == "data.bands" else ""
+        return Facts(record.image, depth=depth, problem=problem, kind="bands")
     except UserError as error:
         return Facts(record.image, problem=str(error))
     size = (image.height, image.width)

@@ -131,9 +131,8 @@ def read_label_studio(path: Path, tasks: list[Any]) -> LabelTable:
             table.rows.append(Row(f"{path}, {where}", name, set(map(composed, labels)), SPLITS.get(split, "")))
         if len({frozenset(_chosen(one)) for one in by_person}) > 1:
             various.append(where)
-    table.notes += counted(
-        path, "tasks without an image, or whose annotations name no class", without, "they are left out"
-    )
+    what = "tasks without an image, or whose annotations name no class"
+    table.notes += counted(path, what, without, "they are left out")
     table.notes += counted(path, "tasks of several annotations with different labels", various, "all labels count")
     if len(questions) > 1:
         what = f"answers to different questions ({', '.join(sorted(questions))}) are all read as classes"

@@ -92,19 +92,17 @@ def _without_classes(rows: Sequence[Row], rule: TruthRule) -> str:
 
 def _objects_of_255(rows: Sequence[Row], rule: TruthRule) -> Iterator[str]:
     """A message where the masks of some classes hold 255 in place of the class, as those of another program."""
-    having = {name: [row for row in rows if label in row[0].labels] for label, name in enumerate(rule.class_names)}
-    odd = {name: of_class for name, of_class in having.items() if len(of_class) >= LEAST}
-    odd = {name: of_class for name, of_class in odd.items() if all(_holds_255(facts) for _, facts in of_class)}
+    odd = {}
+    for label, name in enumerate(rule.class_names):
+        of_class = [row for row in rows if label in row[0].labels]
+        if len(of_class) >= LEAST and all({IGNORE} <= set(facts.values) <= {0, IGNORE} for _, facts in of_class):
+            odd[name] = of_class[0][0].mask
     if odd and not rule.table:
         values = {value for _, facts in rows for value in facts.values} - {0, IGNORE}
         words = {"0": BACKGROUND_WORD} | {str(value): rule.class_names[value - 1] for value in sorted(values)}
         line = mapping_line(words | {str(IGNORE): next(iter(odd)) if len(odd) == 1 else LABEL_WORD})
-        what = f"the masks of {', '.join(odd)} hold only 0 and {IGNORE}, first {next(iter(odd.values()))[0][0].mask}"
+        what = f"the masks of {', '.join(odd)} hold only 0 and {IGNORE}, first {next(iter(odd.values()))}"
         yield f"{what}, and {IGNORE} means 'ignore' here; name the class of {IGNORE}: {line}"
-
-
-def _holds_255(facts: MaskFacts) -> bool:
-    return IGNORE in facts.values and set(facts.values) <= {0, IGNORE}
 
 
 def _no_background(rows: Sequence[Row], rule: TruthRule) -> Iterator[str]:

@@ -50,9 +50,7 @@ def test_files_of_other_formats_are_named_and_none_is_called_coco(tmp_path, name
 
 def test_a_folder_without_readable_images_says_so_and_masks_of_other_formats_are_told(tmp_path):
     put_text(tmp_path, "cat/IM0001.dcm", "DICM")
-    with pytest.raises(
-        UserError, match=r"no image of a known format, and 1 other files, first cat/IM0001\.dcm; convert"
-    ):
+    with pytest.raises(UserError, match=r"no image of a known format, but 1 files such as cat/IM0001\.dcm; convert"):
         open_folder(tmp_path)
     put_text(put(tmp_path, "cat/1.jpg", "dog/1.jpg"), "masks/cat/1.npy", "")
     assert "with the suffix .npy are not read: 1, first masks/cat/1.npy" in " ".join(open_folder(tmp_path).notes)
