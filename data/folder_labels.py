@@ -26,6 +26,7 @@ ANNOTATION = re.compile(r'<object>|"(shapes|objects)"\s*:\s*\[')
 OBJECT = re.compile(r'(?:<object>\s*<name>|"(?:label|classTitle)"\s*:\s*")\s*(.*?)\s*["<]')
 LAST_WORD = re.compile(r"(.+?)[ _.-]+([^/ _.-]*[^\W\d_][^/ _.-]*)")  # at the end of a path without suffix
 FIRST_WORD = re.compile(r"(|.*/)([^\W\d_]+)[ _.-]+([^/]+)")
+SIGNS = re.compile("[ _.-]+")
 LOOKED_AT, FEW = 12, 3  # annotations beside images, and files of a class, that are looked at
 UNREAD = (
     ".xlsx", ".xls", ".ods", ".parquet", ".arrow", ".jsonl", ".ndjson", ".manifest", ".xml", ".npz", ".h5", ".tfrecord",
@@ -143,7 +144,9 @@ def _refuse_masks(layout: Layout, class_of: dict[str, str], classes: tuple[str, 
     folders = grouped(() if classes else inner, lambda path: f"of the class '{class_of[path]}'")
     patterns = grouped(inner, lambda path: f"with names such as '{inner[path]}'")
     after = grouped(inner, lambda path: "whose names begin or end as others" if _is_called_after(path, known) else "")
-    for groups, sample in ((folders, FEW), (patterns if len(patterns) <= LOOKED_AT else {}, SAMPLE), (after, SAMPLE)):
+    for groups, sample in ((folders, FEW), (patterns if len(patterns) <= LOOKED_AT else {}, FEW), (after, SAMPLE)):
+        if len(groups) < 2:  # nothing is read where there is nothing to compare
+            continue
         drawn = [name for name, paths in groups.items() if are_drawn(layout.root, paths, sample)]
         if len(drawn) == len(groups):
             continue  # drawings of all classes
@@ -158,9 +161,10 @@ def _refuse_masks(layout: Layout, class_of: dict[str, str], classes: tuple[str, 
 
 def _is_called_after(path: str, known: set[str]) -> bool:
     """Whether the name of a file begins or ends as that of another in its folder: `1_b` or `mask_1` beside `1`."""
-    folder, slash, name = path.rpartition(".")[0].rpartition("/")
-    cuts = re.finditer("[ _.-]+", name)
-    return any({f"{folder}{slash}{name[: m.start()]}", f"{folder}{slash}{name[m.end() :]}"} & known for m in cuts)
+    stem = path.rpartition(".")[0]
+    begin = stem.rfind("/") + 1
+    cuts = SIGNS.finditer(stem, begin)
+    return any(stem[: cut.start()] in known or stem[:begin] + stem[cut.end() :] in known for cut in cuts)
 
 
 def _rows_of(layout: Layout, class_of: dict[str, str], problem: str) -> LabelTable:
