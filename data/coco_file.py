@@ -20,6 +20,7 @@ from data.image_names import composed
 from utils.errors import UserError
 
 PARTS = ("images", "annotations", "categories")
+SCORED = "all are read as labels: keep those alone that a person has checked"
 DROPPED = ("bbox", "area", "keypoints", "license", "coco_url", "flickr_url", "date_captured")  # what nothing here reads
 
 Id = int | str
@@ -153,7 +154,7 @@ class _Reader:
         """The annotations by image; where images or categories have faults, unknown ones follow from these."""
         are_whole = not self.faults.found
         found = defaultdict(list)
-        empty = []
+        empty, scored = [], []
         for position, record in enumerate(records, start=1):
             if not isinstance(record, dict):
                 self._wrong("object", f"annotation number {position} of the list", "an object", record)
@@ -172,11 +173,14 @@ class _Reader:
             if record.get("empty"):
                 empty.append(name)
                 continue
+            if "score" in record:
+                scored.append(name)
             record["category_id"] = ids["category_id"]
             if self.rules.crowd == "object":
                 record.pop("iscrowd", None)
             found[ids["image_id"]].append(record)
         self.notes += counted(self.path, "annotations whose box has no area", empty, "they are left out")
+        self.notes += counted(self.path, "annotations with a score, as of a network", scored, SCORED)
         return found
 
     def _class_names(self, categories: dict[Id, Json], used: Counter[Id]) -> dict[Id, str]:

@@ -29,6 +29,7 @@ FOLDER = "masks_cache"
 SOURCE = ".source"  # beside the masks: what they were rendered from
 RULE = 2  # raise it when the rule above changes: masks of an older one are drawn anew
 LONGEST_OUTLINE = 4  # of an object, in pixels for each pixel of the image
+FARTHEST = 1.25  # where a point may lie, in sides of the image: people draw over the border
 FEW = 32  # masks for which starting processes costs more than it saves
 
 
@@ -133,6 +134,9 @@ def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
         is_finite = all(np.isfinite(polygon).all() for polygon in polygons)
         if not is_finite or length > LONGEST_OUTLINE * (height * width + height + width):
             raise ValueError(f"its outline is {length:.3g} pixels long")
+        ends = np.concatenate(polygons).reshape(-1, 2).max(axis=0)
+        if (ends > FARTHEST * np.array([width, height])).any():
+            raise ValueError(f"its points reach to {ends[0]:g}, {ends[1]:g}, as in an image of another size")
         if all(polygon.max() <= 1 for polygon in polygons):
             raise ValueError("its points are within 0..1, as parts of the size")
         packed = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, height, width))

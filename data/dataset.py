@@ -82,7 +82,8 @@ class Index:
         first: dict[str, Record] = {}
         both = zip(images, self.records, strict=True)
         other = [str(one.image) for content, one in both if first.setdefault(content, one).labels != one.labels]
-        for note in counted("images", "files with the bytes of another, and other labels", other, "keep one"):
+        remedy = "keep one; an image of several classes needs a table of labels, with rows such as 1.jpg,cat;dog"
+        for note in counted("images", "files with the bytes of another, and other labels", other, remedy):
             logger.warning("%s", note)
         names, labels = [record.name for record in self.records], [record.labels for record in self.records]
         masks = {record.name: record.mask for record in self.records if record.mask is not None}

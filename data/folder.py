@@ -9,14 +9,16 @@ root/lists/train.txt, root/lists/val.txt         lists, if there are any; a name
 Layouts of others are read too, or refused with the setting that reads them: see `data/layouts.py`.
 """
 
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 from data.coco_file import PLAIN_RULES, CocoRules
 from data.dataset import Index, NoTruth, Record, check_index
+from data.drawn import FEW_VALUES, hold_many
 from data.faults import Complain, Faults, counted, refuse
 from data.folder_labels import IN_NAMES, read_labels, refuse_foreign
 from data.image_names import Finder, record_names
-from data.layouts import FEW_VALUES, MASKS, RESERVED, SPLITS, Layout, find_layout, hold_many
+from data.layouts import MASKS, RESERVED, SPLITS, Layout, find_layout, is_like_a_list
 from data.tables import read_lines
 from data.tree import scan
 from utils.errors import UserError
@@ -63,10 +65,7 @@ def open_folder(
     source = f"{table or root}"
     chosen, what = _choose(layout, source, list_name, names)
     layout.notes += tree.notes(images, by_folders)
-    if len(layout.lists) > 1 and list_name in ("", "all"):
-        sizes = ", ".join(f"{name} ({len(paths)})" for name, paths in layout.lists.items())
-        remedy = "data.train_list and data.val_list may name one"
-        layout.notes.append(f"{root}: list 'all' takes {sizes} together; {remedy}")
+    layout.notes += _notes_on_files(layout, table, list_name)
     truth = {path: root / mask for path, mask in layout.masks.items() if masks}
     named = [layout.masks[path] for path in truth]
     if hold_many(root, named):
@@ -146,6 +145,29 @@ def _list_file(layout: Layout, list_name: str, finder: Finder) -> Path | None:
                 layout.complain(f"{where}: {what}; {remedy}")
             layout.notes.append(f"{path} is not read as a list, because its first line names no image: '{line[:60]}'")
     return None
+
+
+def _notes_on_files(layout: Layout, table: Path | None, list_name: str) -> Iterator[str]:
+    """What to say of tables and lists beside those that are read, and of several lists that are taken together."""
+    root = layout.root
+    others = [name for name in TABLES if table is not None and (root / name).is_file() and root / name != table]
+    yield from counted(root, "files of labels that are not read", others, f"labels are those of {table}")
+    if list_name in ("", "all", "train") and not layout.lists:
+        remedy = f"lists are read from {RESERVED}/train.txt and {RESERVED}/val.txt"
+        yield from counted(root, "files that look like lists and are not read", _stray_lists(layout), remedy)
+    if list_name in ("", "all") and len(layout.lists) > 1:
+        sizes = ", ".join(f"{name} ({len(paths)})" for name, paths in layout.lists.items())
+        yield f"{root}: list 'all' takes {sizes} together; data.train_list and data.val_list may name one"
+
+
+def _stray_lists(layout: Layout) -> list[str]:
+    """Files called like lists, where none is looked for; none where there are lists, or for boxes of images."""
+    files = {path: PurePosixPath(path) for path in layout.tree.files}
+    if any(path.suffix == ".txt" and str(path.parent).casefold() == RESERVED for path in files.values()):
+        return []
+    stems = {PurePosixPath(path).stem for path in layout.images}
+    found = [path for path, file in files.items() if file.suffix in (".txt", ".json") and is_like_a_list(file.stem)]
+    return [p for p in found if files[p].stem not in stems and ("/" in p or files[p].stem.casefold() not in SPLITS)]
 
 
 def _read_list(layout: Layout, source: str, path: Path, finder: Finder) -> list[str]:

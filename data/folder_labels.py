@@ -9,13 +9,14 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from data.coco_file import CocoRules, read_coco_file
+from data.drawn import SAMPLE, are_drawn
 from data.faults import Faults, counted, grouped
 from data.image_names import Finder, composed
 from data.label_table import LabelTable, Row, read_label_table
-from data.layouts import Layout, are_drawn, classes_in_names, is_like_a_list
+from data.layouts import Layout, classes_in_names, is_like_a_list
 from data.tables import natural, start_of
 from data.tool_labels import is_yolo, label_studio_tasks, read_label_studio, read_yolo
-from data.tree import Tree
+from data.tree import DOCUMENTS, Tree
 from utils.choices import nearest
 from utils.errors import UserError
 
@@ -24,6 +25,8 @@ ROBOFLOW_COCO, ROBOFLOW_CSV = "_annotations.coco.json", "_classes.csv"
 ANNOTATION = re.compile(r'<object>|"(shapes|objects)"\s*:\s*\[')
 OBJECT = re.compile(r'(?:<object>\s*<name>|"(?:label|classTitle)"\s*:\s*")\s*(.*?)\s*["<]')
 LAST_WORD = re.compile(r"(.+?)[ _.-]+([^/ _.-]*[^\W\d_][^/ _.-]*)")  # at the end of a path without suffix
+FIRST_WORD = re.compile(r"(|.*/)([^\W\d_]+)[ _.-]+([^/]+)")
+SIGNS = re.compile("[ _.-]+")
 LOOKED_AT, FEW = 12, 3  # annotations beside images, and files of a class, that are looked at
 UNREAD = (
     ".xlsx", ".xls", ".ods", ".parquet", ".arrow", ".jsonl", ".ndjson", ".manifest", ".xml", ".npz", ".h5", ".tfrecord",
@@ -58,6 +61,10 @@ def read_labels(
         if row.split:
             lists.setdefault(row.split, []).append(image)
     faults.report(is_empty=not found)
+    list_of = {path: name for name, paths in layout.lists.items() for path in paths}
+    moved = [path for name, paths in lists.items() for path in paths if list_of.get(path, name) != name]
+    remedy = "the column counts: move the images, or mend the column"
+    layout.notes += counted(source, "images in the folder of another list than their row says", moved, remedy)
     layout.lists = lists or layout.lists
     layout.notes += [*rows.notes, *finder.note(source)]
     table_names = tuple(name for name in rows.class_names if not rules.is_background(name))
@@ -86,22 +93,26 @@ def _read(layout: Layout, table: Path | None, labels: str, classes: tuple[str, .
         rows = [Row(f"{table}, image '{i.file_name}'", i.file_name, {names[n] for n in i.labels}) for i in coco.images]
         return LabelTable(names, rows, [*coco.notes])
     if labels == IN_NAMES:
-        return _rows_of(layout, classes_in_names(layout.images), "names no class")
+        class_of = classes_in_names(layout.images)
+        _refuse_masks(layout, class_of, classes)
+        return _rows_of(layout, class_of, "names no class")
     if is_yolo(layout):
+        _refuse_masks(layout, dict.fromkeys(layout.images, ""), classes)
         return read_yolo(layout)
     if not layout.class_of:
         raise UserError(f"{layout.root} {_what_reads(layout)}")
     if not classes:
         _refuse_unclear(layout)
+    _refuse_masks(layout, layout.class_of, classes)
     return _rows_of(layout, layout.class_of, "lies in no class folder")
 
 
 def _refuse_unclear(layout: Layout) -> None:
-    """Refuse folders that look like lists, or hold masks, which only their content tells, and masks beside images."""
+    """Refuse folders that look like lists, and tell of tables and names that are unclear."""
     by_class = grouped(layout.class_of, layout.class_of.__getitem__)
     tables, lists = _tables(layout.tree), [name for name in by_class if is_like_a_list(name)]
     table = f" (the table {tables[0]} may: --set data.labels={tables[0]})" if tables else ""
-    if len(lists) == len(by_class) > 1:
+    if len(lists) == len(by_class) and (tables or len(lists) > 1):
         what = f"the folders {', '.join(lists[:5])} look like lists, and no folder gives classes{table}"
         raise UserError(f"{layout.root}: {what}; if these are the classes, name them in data.classes")
     if len(by_class) > 1:
@@ -110,27 +121,50 @@ def _refuse_unclear(layout: Layout) -> None:
         )
     remedy = "the folders are the classes; --set data.labels=TABLE reads one"
     layout.notes += counted(layout.root, "tables that are not read", tables, remedy)
-    drawn = [name for name, paths in by_class.items() if are_drawn(layout.root, paths, FEW)]
-    for name in drawn if len(drawn) < len(by_class) else ():
-        what = f"the files of the class folder '{name}' hold few values, as masks do, first {min(by_class[name])}"
-        remedy = "call it 'masks', and the files as their images; if it is a class, name all classes in data.classes"
-        layout.complain(f"{layout.root}: {what}: {remedy}")
-    stems = {path: path.rpartition(".")[0] for path in layout.class_of}
-    known = set(stems.values())
-    beside = [p for p, stem in stems.items() if any(stem[: m.start()] in known for m in re.finditer("[ _.-]", stem))]
-    others = sorted(stems.keys() - set(beside))
-    if beside and are_drawn(layout.root, beside) and not are_drawn(layout.root, others):
-        what = "files whose names begin as that of an image beside them mostly hold few values, as masks do"
-        remedy = "if they are masks, call them NAME_mask.png; if they are images, name all classes in data.classes"
-        layout.complain(f"{layout.root}: {len(beside)} {what}, first {min(beside)}: {remedy}")
-    split = [match for stem in known if (match := LAST_WORD.fullmatch(stem))]
-    starts = Counter([*known, *(match[1] for match in split)])
-    split = [match for match in split if starts[match[1]] > 1]
-    words = Counter(match[2] for match in split)
-    found = [match[0] for match in split if words[match[2]] > 1]
-    what = "files that differ from others in a last word alone, in several the same"
+    known = {path.rpartition(".")[0] for path in layout.class_of}
+    matches = [match for stem in known if (match := LAST_WORD.fullmatch(stem))]
+    starts = Counter([*known, *(match[1] for match in matches)])
+    split = {match[0]: match[2] for match in matches if starts[match[1]] > 1}
+    matches = [match for stem in known if (match := FIRST_WORD.fullmatch(stem))]
+    split |= {match[0]: match[2] for match in matches if match[1] + match[3] in known}
+    words = Counter(split.values())
+    found = [stem for stem, word in split.items() if words[word] > 1]
+    what = "files that differ from others in a first or last word alone, in several the same"
     remedy = "each trains as an image: if they are channels, slices or previews of one, join them or move them away"
     layout.notes += counted(layout.root, what, found, remedy)
+
+
+def _refuse_masks(layout: Layout, class_of: dict[str, str], classes: tuple[str, ...]) -> None:
+    """Refuse classes, files of one pattern of names, and files called after others, that alone look like masks.
+
+    Where a person has named the classes, these are images, and the others are only told.
+    """
+    inner = {path: re.sub(r"\d+", "#", path.replace(f"{name}/", "", 1)) for path, name in class_of.items()}
+    known = {path.rpartition(".")[0] for path in inner}
+    folders = grouped(() if classes else inner, lambda path: f"of the class '{class_of[path]}'")
+    patterns = grouped(inner, lambda path: f"with names such as '{inner[path]}'")
+    after = grouped(inner, lambda path: "whose names begin or end as others" if _is_called_after(path, known) else "")
+    for groups, sample in ((folders, FEW), (patterns if len(patterns) <= LOOKED_AT else {}, FEW), (after, SAMPLE)):
+        if len(groups) < 2:  # nothing is read where there is nothing to compare
+            continue
+        drawn = [name for name, paths in groups.items() if are_drawn(layout.root, paths, sample)]
+        if len(drawn) == len(groups):
+            continue  # drawings of all classes
+        for name in drawn:
+            what = f"the {len(groups[name])} files {name} hold few values, as masks do, first {min(groups[name])}"
+            remedy = "if they are masks, put them into 'masks' with the names of their images"
+            tell = layout.notes.append if classes else layout.complain
+            tell(f"{layout.root}: {what}: {remedy}; if they are images, name all classes in data.classes")
+        if drawn:
+            return
+
+
+def _is_called_after(path: str, known: set[str]) -> bool:
+    """Whether the name of a file begins or ends as that of another in its folder: `1_b` or `mask_1` beside `1`."""
+    stem = path.rpartition(".")[0]
+    begin = stem.rfind("/") + 1
+    cuts = SIGNS.finditer(stem, begin)
+    return any(stem[: cut.start()] in known or stem[:begin] + stem[cut.end() :] in known for cut in cuts)
 
 
 def _rows_of(layout: Layout, class_of: dict[str, str], problem: str) -> LabelTable:
@@ -204,6 +238,9 @@ def _what_reads(layout: Layout) -> str:
         root = tree.root / PurePosixPath(roboflow[0]).parent
         read = f"--set data.root={root} --set data.labels={ROBOFLOW_CSV}"
         return f"has Roboflow's tables ({roboflow[0]}); read one with {read}"
+    unknown = sorted(path for path in tree.files if PurePosixPath(path).suffix.lower() not in DOCUMENTS)
+    if unknown and not tree.images:
+        return f"has no image of a known format, but {len(unknown)} files such as {unknown[0]}; convert images to PNG"
     if tables:
         return f"has no class folders but the table {tables[0]}; read it with --set data.labels={tables[0]}"
     if documents and label_studio_tasks(tree.root / documents[0]):
@@ -217,6 +254,7 @@ def _what_reads(layout: Layout) -> str:
         return f"{what}: if the classes are {', '.join(classes[:4])}, ..., read them with --set data.labels=names"
     example = layout.images[0] if layout.images else "IMG_1.jpg"
     unread = sorted(path for path in tree.files if path.lower().endswith(UNREAD)) + values
+    unread += sorted(path for path in tree.files if re.match("(?i)[^/]*(label|annot|class)", path))
     what = f", and {unread[0]} is of a kind that is not read (save it as CSV, or unpack it)" if unread else ""
     table = f"{tree.root / 'labels.csv'} with the header 'image,labels' and rows such as '{example},cat;dog'"
     return f"says nothing about classes{what}; expected one sub-folder of images a class (cat/, ...), or a file {table}"

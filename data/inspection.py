@@ -23,6 +23,7 @@ from utils.errors import UserError
 from utils.reading import load_items
 
 Item = TypeVar("Item")
+LEAST = 3  # images of a class, before it is compared with others
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Facts:
     frames: int = 1  # images that the file holds
     mask: MaskFacts | None = None  # what its mask holds, where there is one
     problem: str = ""  # why it, or its mask, cannot be read; a missing range is one problem for all images
-    needs_bands: bool = False  # that is the problem
+    kind: str = ""  # of the problem, where all of one kind are one
 
 
 def inspect(indexes: Iterable[Index], workers: int) -> dict[Path, Facts]:
@@ -124,8 +125,8 @@ def _facts_of(record: Record) -> Facts:
     try:
         image = record.read_image()
     except NeedsSetting as error:
-        needs_bands = error.setting == "data.bands"
-        return Facts(record.image, depth=depth, problem=str(error) if needs_bands else "", needs_bands=needs_bands)
+        problem = str(error) if error.setting == "data.bands" else ""
+        return Facts(record.image, depth=depth, problem=problem, kind="bands")
     except UserError as error:
         return Facts(record.image, problem=str(error))
     size = (image.height, image.width)
@@ -139,7 +140,7 @@ def _facts_of(record: Record) -> Facts:
         if values is not None:
             check_fit(record, record.mask, values, image)
     except UserError as error:
-        return replace(facts, problem=str(error))
+        return replace(facts, problem=str(error), kind="size")
     return replace(facts, mask=mask)
 
 
@@ -160,6 +161,10 @@ class Findings:
 
 def judge_all(findings: Findings, cfg: DataConfig) -> None:
     """Add the problems and notes that the lists and their images give."""
+    trained = findings.lists.get(cfg.data.train_list)
+    if trained is not None and not findings.problems and not any(record.labels for record in trained.records):
+        remedy = "set data.labels to their file, or data.train_list to another list"
+        findings.problems.append(f"no image of list '{cfg.data.train_list}' has a label to learn from; {remedy}")
     findings.problems += _reading_problems(findings.facts, cfg.data.range)
     for list_name, index in findings.lists.items():
         facts = [(record, findings.facts[record.image].mask) for record in index.records if record.mask is not None]
@@ -172,13 +177,12 @@ def judge_all(findings: Findings, cfg: DataConfig) -> None:
 
 
 def _reading_problems(facts: Mapping[Path, Facts], value_range: Any) -> Iterator[str]:
-    """Images that cannot be read: a missing setting once for all of them, the others each."""
+    """What cannot be read: a missing setting, and masks of another size, once for all images, the others each."""
     depths = [one.depth for one in facts.values() if one.depth is not None]
     if value_range == "auto" and (problem := series_problem(depths, "the data")):
         yield problem
-    if needs := [one.problem for one in facts.values() if one.needs_bands]:
-        yield needs[0] + (f" ({len(needs)} images need it)" if len(needs) > 1 else "")
-    yield from (one.problem for one in facts.values() if one.problem and not one.needs_bands)
+    for alike in grouped((one for one in facts.values() if one.problem), lambda one: one.kind or one.problem).values():
+        yield alike[0].problem + (f" ({len(alike)} such)" if len(alike) > 1 else "")
 
 
 def other_classes(first: str, classes: tuple[str, ...], second: str, others: tuple[str, ...]) -> str:
@@ -193,7 +197,7 @@ def _label_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
     for list_name, index in findings.lists.items():
         where, counts = f"list '{list_name}'", index.label_counts()
         without = [str(record.image) for record in index.records if not record.labels]
-        yield from counted(where, "images without a label", without, "they train as none of the classes")
+        yield from counted(where, "images without a label", without, "they are read as none of the classes")
         if list_name == cfg.data.train_list:
             for count, title in ((0, "no image"), (1, "one image")):
                 if few := [name for name in counts if counts[name] == count]:
@@ -202,9 +206,25 @@ def _label_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
                 remedy = "add images without it, in a folder 'background' or as rows without a label"
                 what = f"every image has {', '.join(everywhere)}, so there is nothing to tell it from"
                 yield f"{where}: {what}; {remedy}"
+            yield from _alike(where, index)
         if list_name == cfg.data.val_list:
             unmasked = [str(record.image) for record in index.without_truth()]
             yield from counted(where, f"images without a mask, of {len(index)}", unmasked, "add their masks")
+
+
+def _alike(where: str, index: Index) -> Iterator[str]:
+    """Notes on classes that labels alone cannot tell apart, and on one that sums up the others."""
+    having = {name: set[str]() for name in index.class_names}
+    for record in index.records:
+        for label in record.labels:
+            having[index.class_names[label]].add(record.name)
+    often = {name: frozenset(found) for name, found in having.items() if LEAST <= len(found) < len(index)}
+    for alike in grouped(often, often.__getitem__).values():
+        if len(alike) > 1:
+            what = f"{', '.join(alike)} are in the same images"
+            yield f"{where}: {what}, so nothing tells them apart; join them, or add images of one without the others"
+        elif len(often) > 2 and often[alike[0]] == frozenset().union(*often.values()):
+            yield f"{where}: every image with a label has {alike[0]}; if it sums up the others, remove it"
 
 
 def _image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:

@@ -18,9 +18,10 @@ from data.image_names import composed
 NO_LABEL = frozenset({"nan", "none", "null", "n/a", "#n/a", "<na>", "[]", "{}", "()", "-", "–", "—"})
 MANY = 20  # rows, from which on labels that are mostly different are no classes
 EXPECTED = "the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog', or 'image,cat,dog' and rows of 0 and 1"
-# A score or share, alone or behind a label, or the name of a file.
+# A score or share, alone or behind a label, the name of a file, or an error of a spreadsheet.
 NO_CLASS = re.compile(
-    r"(.*[:=(\s])?-?\d*[.,]\d*[1-9]\d*(e[-+]?\d+)?\)?|.+\.(png|jpe?g|tiff?|bmp|json|xml)", re.IGNORECASE
+    r"(.*[:=(\s])?-?\d*[.,]\d*[1-9]\d*(e[-+]?\d+)?\)?|.+\.(png|jpe?g|tiff?|bmp|json|xml)|#[\w/]+[!?]|#N/?[DV]|Err:\d+",
+    re.IGNORECASE,
 )
 VECTOR = re.compile(r"[\[(]?\s*[01](\.0?)?([\s,]+[01](\.0?)?)+\s*[\])]?")  # of 0 and 1, as NumPy and lists show it
 SEPARATORS = (",", r"\|", "/", r"\+", "&", r"\s+", r"[,|/+&\s]+")  # tried in turn; the last is any of them

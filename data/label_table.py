@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from data.faults import Complain, Faults, counted
 from data.image_names import composed, plain
-from data.label_cells import EXPECTED, read_cells
+from data.label_cells import EXPECTED, NO_LABEL, read_cells
 from data.layouts import SPLITS
 from data.tables import read_rows
 from utils.errors import UserError
@@ -33,7 +33,14 @@ LABEL_COLUMNS = (
 BOX_COLUMNS = ("xmin", "x1", "left", "bbox", "box", "bboxx", "encodedpixels", "rle")
 LIST_COLUMNS = ("split", "set", "subset", "partition", "phase", "dataset", "usage", "fold", "kfold")
 LIST_MARKS = {"isvalid": "val", "isval": "val", "istest": "test", "istrain": "train"}  # columns of yes and no
-CONFIDENCE = ("confidence", "probability", "score", "ispresent")  # 0: verified that the label is not there
+CONFIDENCE = (
+    "confidence",
+    "probability",
+    "score",
+    "ispresent",
+    "present",
+    "value",
+)  # 0: verified that the label is not there
 YES, NO = frozenset({"1", "1.0", "true", "yes"}), frozenset({"0", "0.0", "false", "no", ""})
 Cells = tuple[str, list[str]]  # where a row is, for errors; its cells
 
@@ -84,7 +91,7 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
         table.notes.append(f"{path}: the column '{header[split]}' divides the images into train, val and test")
     labels: Sequence[set[str] | None]
     if label is not None:
-        cells = [(where, "" if box is not None and row[box] in ("", "-1") else row[label]) for where, row in body]
+        cells = [(where, "" if _is_empty(row, columns, box) else row[label]) for where, row in body]
         labels = read_cells(path, cells, known, faults, table.notes)
         _refuse_denied(header, columns, body, faults)
         others = [name for position, name in enumerate(header) if position not in (image, label, split)]
@@ -103,6 +110,14 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
     if label is not None and box is not None:  # without labels, a column called `box` is a class
         _join_objects(path, table)
     return table
+
+
+def _is_empty(row: list[str], columns: list[str], box: int | None) -> bool:
+    """Whether a row has no object: nothing in the column of its box, or a box that ends where it begins."""
+    if box is None:
+        return False
+    end = _first([columns[box].replace("min", "max").replace("1", "2")], columns)
+    return row[box].casefold() in {"", "-1", *NO_LABEL} or (end not in (None, box) and row[box] == row[end or 0])
 
 
 def _read_one_hot(
@@ -145,7 +160,7 @@ def _refuse_denied(header: list[str], columns: list[str], body: list[Cells], fau
     if (column := _first(CONFIDENCE, columns)) is None:
         return
     for where, row in body:
-        if row[column] and row[column].casefold() in NO:
+        if row[column] and row[column].casefold().replace(",", ".") in NO:
             what = f"the column '{header[column]}' is {row[column]}, so the label of this row is not in the image"
             faults.add("denied", f"{where}: {what}; remove such rows, or the column if it means something else")
 

@@ -10,15 +10,13 @@ test/broken/1.png, ground_truth/broken/1_mask.png           MVTec AD; `good` is 
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path, PurePosixPath
 
-from data.faults import Complain, counted, grouped
+from data.drawn import FEW_VALUES, are_drawn
+from data.faults import Complain, Faults, counted, grouped
 from data.image_names import composed, plain, record_names
-from data.inspection import spread
-from data.mask_values import decode_mask, used_codes
 from data.tree import Tree
 from utils.errors import UserError
 
@@ -33,7 +31,11 @@ RESERVED = "lists"  # the folder of lists; a class of that name has to be in dat
 NO_TRUTH = frozenset({"trimaps", "segmentationobject", RESERVED})  # folders whose images hold no values of classes
 MASK_NAME = re.compile(r"(?i)(.+?)[ _.-]*(masks?|gt|groundtruth|seg|segmentation|label|labelids)([ _.-]?\d+)?")
 LOSSY = (".jpg", ".jpeg", ".jfif", ".webp", ".jpe")
-SAMPLE, FEW_VALUES = 12, 16  # files of one name that are looked at, and how many values masks among them hold
+LEFT_OUT = {  # masks, and what to do about them
+    "JPEG or WebP": "these change the values; save them as PNG",
+    "of no image": "give them the path and name of their images, as in masks/cat/1.png for cat/1.jpg",
+    "of an image that has one already": "an image has one mask; join them",
+}
 NUMBERED = re.compile(r"(.*[^\W\d_])[ ._-]*\(?\d+\)?")  # Abyssinian_100, cat.0, benign (1)
 
 
@@ -97,19 +99,22 @@ def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> Non
         return
     inside = {path for paths in groups.values() for path in paths}
     images = [path for path in layout.images if path not in inside]
-    by_tail = _by_tail(images)
+    by_tail, faults, left = _by_tail(images), Faults(layout.complain), defaultdict[str, list[str]](list)
     for (folder, parent), paths in sorted(groups.items(), key=lambda group: (plain(group[0][0]) != MASKS, group[0])):
         matches = {path: _image_of(path, folder, parent, by_tail) for path in paths}
         name = PurePosixPath(folder).name
-        is_unclear = folder != parent and (not any(matches.values()) or _is_class(name, paths, images))
+        is_unclear = folder != parent and (not any(matches.values()) or _is_class(layout.root, name, paths, images))
         if is_unclear and (_is_maybe_masks(plain(name)) or (has_table and all(map(_is_lossy, paths)))):
             images += paths
         elif is_unclear and not has_table:
             what = f"holds {len(paths)} images, first {min(paths)}, which are no masks by their names or their format"
             remedy = "save masks as PNG with the names of their images; if it is a class, name all in data.classes"
-            layout.complain(f"folder {layout.root / folder} {what}: {remedy}")
+            faults.add("folder", f"folder {layout.root / folder} {what}: {remedy}")
         else:
-            _take_masks(layout, folder, matches)
+            _take_masks(layout, folder, matches, left)
+    faults.report()
+    for what, remedy in LEFT_OUT.items():
+        layout.notes += counted(layout.root, f"masks {what} are not used", left[what], remedy)
     layout.images = sorted(images, key=lambda path: path.split("/"))
 
 
@@ -125,27 +130,6 @@ def _twins(layout: Layout, has_table: bool) -> set[str]:
         remedy = "all are read as images: if some are masks, save them as PNG in the folder 'masks'"
         layout.notes += counted(layout.root, "files that differ from others in their suffix alone", twins, remedy)
     return found
-
-
-def are_drawn(root: Path, paths: list[str], sample: int = SAMPLE) -> bool:
-    """Whether most of a sample of the files hold few values, and not all of them one."""
-    few = (1 < count_values(root / path) <= FEW_VALUES for path in spread(paths, sample))
-    return not hold_many(root, paths, sample) and any(few)
-
-
-def hold_many(root: Path, paths: Sequence[str], sample: int = SAMPLE) -> bool:
-    """Whether more than half of a sample of the files hold more values than masks mostly do."""
-    some = spread(paths, sample)
-    return 2 * sum(count_values(root / path) > FEW_VALUES for path in some) > len(some)
-
-
-@cache
-def count_values(path: Path) -> int:
-    """How many values or colours an image holds; more than any mask where it cannot be read."""
-    try:
-        return len(used_codes(decode_mask(path).codes))
-    except UserError:
-        return FEW_VALUES + 1
 
 
 def _stem(path: str) -> str:
@@ -166,23 +150,25 @@ def _is_maybe_masks(name: str) -> bool:
     return name not in MASK_FOLDERS and (is_known or "mask" in name or GROUND_TRUTH in name)
 
 
-def _is_class(name: str, paths: list[str], images: list[str]) -> bool:
+def _is_class(root: Path, name: str, paths: list[str], images: list[str]) -> bool:
     """Whether a folder that is called like masks is one of classes: `mask` beside `no_mask`, or photographs in it."""
     tops = {path.split("/")[-2] for path in images if "/" in path}
     beside = any(plain(name).rstrip("s") in plain(top) for top in tops)
-    return beside or (all(map(_is_lossy, paths)) and not {top.casefold() for top in tops} <= WRAPPERS)
+    are_photographs = all(map(_is_lossy, paths)) and not {top.casefold() for top in tops} <= WRAPPERS
+    return beside or (are_photographs and not are_drawn(root, paths))
 
 
 def _is_lossy(path: str) -> bool:
     return path.lower().endswith(LOSSY)
 
 
-def _take_masks(layout: Layout, folder: str, matches: dict[str, str | None]) -> None:
+def _take_masks(layout: Layout, folder: str, matches: dict[str, str | None], left: dict[str, list[str]]) -> None:
+    """Give the images their masks; others go into `left`, by a key of `LEFT_OUT`."""
     if plain(PurePosixPath(folder).name) in NO_TRUTH:
         what = f"files in the folder {folder}, which holds no masks of classes"
         layout.notes += counted(layout.root, what, matches, "they are left out")
         return
-    lossy, strangers, more = [], [], []
+    lossy, strangers, more = (left[what] for what in LEFT_OUT)
     for path, image in matches.items():
         if image is None:
             strangers.append(path)
@@ -190,12 +176,6 @@ def _take_masks(layout: Layout, folder: str, matches: dict[str, str | None]) -> 
             lossy.append(path)
         elif layout.masks.setdefault(image, path) != path:
             more.append(path)
-    for paths, what, remedy in (
-        (lossy, "JPEG or WebP", "these change the values; save them as PNG"),
-        (strangers, "of no image", "give them the path and name of their images, as in masks/cat/1.png for cat/1.jpg"),
-        (more, "of an image that has one already", "an image has one mask; join them"),
-    ):
-        layout.notes += counted(layout.root, f"masks {what} are not used", paths, remedy)
 
 
 def _by_tail(images: list[str]) -> dict[str, list[str]]:
@@ -244,7 +224,9 @@ def _find_lists(layout: Layout, parts: dict[str, list[str]], named: Collection[s
 
 def is_like_a_list(name: str) -> bool:
     """Whether a folder is called like a list: `train`, `test1`, `valid_images`."""
-    return not {*SPLITS, "dev", "eval", "evaluation"}.isdisjoint(re.split(r"[\W\d_]+", name.casefold()))
+    return not {*SPLITS, "dev", "eval", "evaluation", "split", "splits"}.isdisjoint(
+        re.split(r"[\W\d_]+", name.casefold())
+    )
 
 
 def _leads_to_lists(parts: dict[str, list[str]], depth: int) -> bool:
@@ -258,6 +240,10 @@ def _leads_to_lists(parts: dict[str, list[str]], depth: int) -> bool:
 
 def _check_inner_sets(layout: Layout, parts: dict[str, list[str]], depth: int) -> None:
     """Refuse folders that are data sets and not classes; class folders may have lists inside (cat/train/1.jpg)."""
+    parts = {  # without folders such as `images`, which say nothing
+        path: [*part[: depth + 1], *(p for p in part[depth + 1 : -1] if p.casefold() not in WRAPPERS), part[-1]]
+        for path, part in parts.items()
+    }
     inner = {path: parts[path][depth + 1] for path in layout.class_of if len(parts[path]) > depth + 2}
     if not inner:
         return
@@ -268,12 +254,18 @@ def _check_inner_sets(layout: Layout, parts: dict[str, list[str]], depth: int) -
         raise UserError(f"{base}: {what}: call them train, val and test, or name all classes in data.classes")
     folders = {"/".join(parts[path][depth : depth + 2]): name for path, name in inner.items()}
     counts = Counter([*folders.values(), *heads])
-    known = {name for name in names if name.casefold() in WRAPPERS | SPLITS.keys()}
+    known = {name for name in names if name.casefold() in SPLITS}
     again = [folder for folder, name in folders.items() if counts[name] > 1 and name not in known]
     what = "folders in those of classes that have one name in several of them, or that of a class"
     layout.notes += counted(base, what, again, "the upper folder is the class: if the lower one is, put it at the top")
     if len(inner) < len(layout.class_of):
         return
+    words = {folder for folder, name in folders.items() if re.search(r"[^\W\d_]", name) and name not in known}
+    if len(heads) > 1 and not again:
+        what = "folders in those of classes, in which all images are"
+        layout.notes += counted(
+            base, what, words, "the upper folder is the class: if the lower one is, put it at the top"
+        )
     if not {name.casefold() for name in names} <= SPLITS.keys():
         if len(heads) == 1 and len(names) > 1:
             what = f"has one folder, {heads[0]}, with the folders {', '.join(names[:5])} in it"

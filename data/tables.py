@@ -87,6 +87,8 @@ def _read_text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error}); check the path") from error
+    if content.startswith((b"PK\3\4", b"\xd0\xcf\x11\xe0")):
+        raise UserError(f"{path} is a workbook or an archive, expected text: save the table as CSV in UTF-8")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UserError(f"{path} is text in UTF-16, expected UTF-8; save it as UTF-8")
     try:

@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from data.coco_file import SCORED
 from data.faults import Faults, counted
 from data.image_names import composed, plain
 from data.label_cells import flat
@@ -46,7 +47,7 @@ def read_yolo(layout: Layout) -> LabelTable:
     """The classes and the labels of every image; `UserError` where nothing names the classes."""
     names, faults = _yolo_names(layout.tree), Faults(layout.complain)
     table = LabelTable(tuple(names.values()), [])
-    without = []
+    without, scored, empty = [], [], []
     for image in layout.images:
         file = yolo_file(image, layout.tree.files)
         labels: set[str] = set()
@@ -54,7 +55,12 @@ def read_yolo(layout: Layout) -> LabelTable:
             without.append(image)
         source = layout.root / (file or image)
         for number, line in read_lines(source) if file is not None else ():
-            first = line.split()[0]
+            first, *numbers = line.split()
+            if len(numbers) == 4 and any(re.fullmatch(r"0*\.?0*", side) for side in numbers[2:]):
+                empty.append(f"{file}, line {number}")
+                continue
+            if len(numbers) == 5 and "." in numbers[4]:
+                scored.append(f"{file}, line {number}")
             if first.isdecimal() and len(first) < 6 and int(first) in names:
                 labels.add(names[int(first)])
             else:
@@ -65,6 +71,8 @@ def read_yolo(layout: Layout) -> LabelTable:
     table.notes += counted(layout.root, what, {*layout.class_of.values()}, "remove those files if the folders do")
     remedy = "they are read as none of the classes"
     table.notes += counted(layout.root, "images without a file of boxes", without, remedy)
+    table.notes += counted(layout.root, "boxes without an area", empty, "they are left out")
+    table.notes += counted(layout.root, "boxes with a score, as of a network", scored, SCORED)
     faults.report()
     return table
 
@@ -108,29 +116,38 @@ def label_studio_tasks(path: Path) -> list[Any]:
 def read_label_studio(path: Path, tasks: list[Any]) -> LabelTable:
     """The labels of every task that has an annotation: choices, and the labels of boxes, polygons and brushes."""
     table = LabelTable((), [])
-    without, questions = [], set[str]()
+    without, various, questions = [], [], set[str]()
     for position, task in enumerate(task for task in tasks if isinstance(task, dict)):
         data = task["data"] if isinstance(task.get("data"), dict) else task
         name = next((data[key] for key in IMAGE_KEYS if isinstance(data.get(key), str)), "")
-        labels, answers = _labels_of(task), _answers_of(task) or ()
+        labels, by_person = _labels_of(task), _answers_of(task) or []
+        answers = [answer for one in by_person for answer in one]
         questions.update(str(answer.get("from_name")) for answer in answers if answer.get("type") == "choices")
         where = f"task {task.get('id', position + 1)}"
-        if labels is None or not name:
+        if labels is None or not name or (answers and not labels):
             without.append(where)
         else:
             split = next((str(data[key]).casefold() for key in data if plain(key) in LIST_COLUMNS), "")
             table.rows.append(Row(f"{path}, {where}", name, set(map(composed, labels)), SPLITS.get(split, "")))
-    table.notes += counted(path, "tasks without an annotation or an image", without, "they are left out")
+        if len({frozenset(_chosen(one)) for one in by_person}) > 1:
+            various.append(where)
+    what = "tasks without an image, or whose annotations name no class"
+    table.notes += counted(path, what, without, "they are left out")
+    table.notes += counted(path, "tasks of several annotations with different labels", various, "all labels count")
     if len(questions) > 1:
         what = f"answers to different questions ({', '.join(sorted(questions))}) are all read as classes"
         table.notes.append(f"{path}: {what}; remove those that are none, or export a CSV with one column of labels")
     return table
 
 
-def _answers_of(task: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """What the annotations of a task hold; None where there are none."""
+def _answers_of(task: dict[str, Any]) -> list[list[dict[str, Any]]] | None:
+    """What each annotation of a task holds; None where there is none."""
     done = [one for one in task.get("annotations") or () if isinstance(one, dict) and not one.get("was_cancelled")]
-    return [answer for one in done for answer in one.get("result") or () if isinstance(answer, dict)] if done else None
+    return [[answer for answer in one.get("result") or () if isinstance(answer, dict)] for one in done] or None
+
+
+def _chosen(answers: list[dict[str, Any]]) -> list[str]:
+    return flat([answer["value"] for answer in answers if isinstance(answer.get("value"), dict)])
 
 
 def _labels_of(task: dict[str, Any]) -> list[str] | None:
@@ -139,5 +156,4 @@ def _labels_of(task: dict[str, Any]) -> list[str] | None:
         column = next((key for name in LABEL_COLUMNS for key in task if plain(key) == name), None)
         return None if column is None else flat(task[column])
     answers = _answers_of(task)
-    values = [answer["value"] for answer in answers or () if isinstance(answer.get("value"), dict)]
-    return None if answers is None else flat(values)
+    return None if answers is None else [label for one in answers for label in _chosen(one)]

@@ -21,7 +21,7 @@ NOT_CLASSES = ("masks", "lists", "labels", "annotations")  # folders that may be
 # Files beside images that are no images, or are read for something else.
 DOCUMENTS = frozenset((
     ".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".pdf", ".db", ".ini",
-    ".py", ".names", ".npy", ".log", ".mat",
+    ".py", ".names", ".log",
 ))  # fmt: skip
 
 
@@ -42,7 +42,7 @@ class Tree:
         by_suffix = grouped(self.files.difference(taken), lambda path: PurePosixPath(path).suffix.lower())
         for suffix in sorted(by_suffix.keys() - DOCUMENTS):
             what = f"files {f'with the suffix {suffix}' if suffix else 'without suffix'} are not read"
-            notes += counted(self.root, what, by_suffix[suffix], "if these are images, convert them to PNG or JPEG")
+            notes += counted(self.root, what, by_suffix[suffix], "if these are images or masks, convert them to PNG")
         remedy = "there is nothing to do unless these are your images: then rename the file or folder"
         notes += counted(self.root, "hidden files or thumbnails are left out", self.system, remedy)
         notes += self.broken_notes()

@@ -4,7 +4,7 @@ Masks that contradict labels are told with their counts, and can be evaluated. R
 masks without any class of the list, with values of no class, or whose palette says that they were read the wrong way.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from data.dataset import Record
@@ -50,6 +50,7 @@ def judge(rows: Sequence[Row], rule: TruthRule, class_names: tuple[str, ...]) ->
     if nothing := _without_classes(whole, rule):
         verdict.problems.append(nothing)
         return verdict
+    verdict.problems += _objects_of_255(whole, rule)
     reason, inverted = palette_reason(whole, rule)
     contradictions, are_many = _contradictions(whole, rule)
     if reason:  # a problem where labels and palettes both say so
@@ -59,6 +60,7 @@ def judge(rows: Sequence[Row], rule: TruthRule, class_names: tuple[str, ...]) ->
         what = f"in {len(framed)} of {len(whole)} masks an object covers the border and background lies inside"
         remedy = "if they have changed places, name both in data.mask_values, such as {0: CLASS, 1: background}"
         verdict.notes.append(f"{what}, first {framed[0][0].mask}; {remedy}")
+    verdict.notes += _no_background(whole, rule)
     if contradictions:
         verdict.notes.append(contradictions)
     return verdict
@@ -86,6 +88,35 @@ def _without_classes(rows: Sequence[Row], rule: TruthRule) -> str:
     what = f"hold only {' and '.join(map(str, sorted(values)))}, first {rows[0][0].mask}"
     although = ", although labels name classes" if labels else ""
     return f"the masks of all {len(rows)} images {what}{although}, so there is no object to evaluate; {remedy}"
+
+
+def _objects_of_255(rows: Sequence[Row], rule: TruthRule) -> Iterator[str]:
+    """A message where the masks of some classes hold 255 in place of the class, as those of another program."""
+    odd = {}
+    for label, name in enumerate(rule.class_names):
+        of_class = [row for row in rows if label in row[0].labels]
+        if len(of_class) >= LEAST and all({IGNORE} <= set(facts.values) <= {0, IGNORE} for _, facts in of_class):
+            odd[name] = of_class[0][0].mask
+    if odd and not rule.table:
+        values = {value for _, facts in rows for value in facts.values} - {0, IGNORE}
+        words = {"0": BACKGROUND_WORD} | {str(value): rule.class_names[value - 1] for value in sorted(values)}
+        line = mapping_line(words | {str(IGNORE): next(iter(odd)) if len(odd) == 1 else LABEL_WORD})
+        what = f"the masks of {', '.join(odd)} hold only 0 and {IGNORE}, first {next(iter(odd.values()))}"
+        yield f"{what}, and {IGNORE} means 'ignore' here; name the class of {IGNORE}: {line}"
+
+
+def _no_background(rows: Sequence[Row], rule: TruthRule) -> Iterator[str]:
+    """A note where no mask has background, and 255 or one class takes its place."""
+    drawn = [row for row in rows if set(row[1].values) - {0, IGNORE}]
+    are_plain = all(IGNORE in facts.values or len(facts.values) == 1 for _, facts in drawn)
+    if len(drawn) < LEAST or not are_plain or any(0 in facts.values for _, facts in drawn):
+        return
+    names = {str(value): name for value, name in enumerate(rule.class_names, 1)}
+    line = mapping_line(names | {str(IGNORE): BACKGROUND_WORD})
+    is_one = not rule.table and any(IGNORE in facts.values for _, facts in drawn)
+    remedy = f"if {IGNORE} is background: {line}" if is_one else "correct them, if these are objects"
+    what = f"no mask with an object has background (0), first {drawn[0][0].mask}"
+    yield f"{what}, so an object that is drawn too large loses nothing; {remedy}"
 
 
 def _contradictions(rows: Sequence[Row], rule: TruthRule) -> tuple[str, bool]:
@@ -126,8 +157,11 @@ def palette_reason(rows: Sequence[Row], rule: TruthRule, remedy: str = "") -> tu
     pairs = [(record, [pair for pair in facts.colours if pair[0] != IGNORE]) for record, facts in rows]
     every = {pair for _, of_mask in pairs for pair in of_mask}
     moved = sorted((value, colour) for value, colour in every if index_of.get(colour) != value)
-    if not moved or not all(of_mask for _, of_mask in pairs) or any(colour not in index_of for _, colour in every):
-        return "", False  # or a palette with colours of its own
+    mixed = [value for value, of_value in grouped(every, lambda pair: pair[0]).items() if len(of_value) > 1]
+    if not moved or not all(of_mask for _, of_mask in pairs):
+        return "", False
+    if any(colour not in index_of for _, colour in every):  # a palette with colours of its own
+        return (_mixed_palettes(rows, rule, min(mixed), remedy) if mixed else ""), False
     first = next(record for record, of_mask in pairs if set(of_mask) & set(moved))
     what = "; ".join(f"value {value} has {colour}, the colour of {names[colour]}" for value, colour in moved[:3])
     used = {colour: names[colour] for _, of_mask in pairs for _, colour in of_mask}
@@ -137,6 +171,14 @@ def palette_reason(rows: Sequence[Row], rule: TruthRule, remedy: str = "") -> tu
         + (remedy or f"to read masks by colour: {mapping_line(used)}"),
         (0, black) not in every and any(colour == black for _, colour in every),
     )
+
+
+def _mixed_palettes(rows: Sequence[Row], rule: TruthRule, value: int, remedy: str) -> str:
+    """A message where the palettes of masks give one value different colours, as programs number colours anew."""
+    by_colour = [(r, replace(facts, keys=tuple(colour for _, colour in facts.colours))) for r, facts in rows]
+    line = mapping_line(_guess(by_colour, {key for _, facts in by_colour for key in facts.keys}, rule))
+    what = f"value {value} has different colours in the palettes of the masks, first {rows[0][0].mask}"
+    return f"{what}; {remedy or f'to read masks by colour: {line}'}"
 
 
 def _guess(rows: Sequence[Row], keys: Iterable[str], rule: TruthRule) -> dict[str, str]:

@@ -116,6 +116,6 @@ def test_bands_and_nan_are_told_by_the_check(case, tmp_path):
     Image.new("RGB", (9, 9), "red").save(tmp_path / "dog/1.png")
     problems = "\n".join(check(settings(tmp_path)).problems)
     assert "data.bands=[3, 2, 1]" in problems
-    assert "(2 images need it)" in problems
+    assert "(2 such)" in problems
     notes = "\n".join(check(settings(tmp_path, range="percentile")).notes)
     assert "images that hold NaN: 1, first" in notes

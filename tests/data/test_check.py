@@ -72,6 +72,29 @@ def test_the_same_image_twice_whatever_its_format(pets):
     ]
 
 
+def test_classes_that_labels_cannot_tell_apart_and_sums_of_others_are_told(tmp_path):
+    for number in range(9):
+        put(tmp_path / f"{number}.png")
+    rows = [f"{n},{int(n < 4)},{int(n < 4)},{int(3 < n < 8)},{int(n < 8)}" for n in range(9)]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,cat,tail,dog,animal", *rows]))
+    notes = " ".join(check(settings(tmp_path)).notes)
+    assert "cat, tail are in the same images, so nothing tells them apart" in notes
+    assert "every image with a label has animal; if it sums up the others" in notes
+
+
+def test_no_label_at_all_is_a_problem_and_masks_of_another_size_are_one(pets):
+    (pets / "labels.csv").write_text("image,labels\ncat/1.png,cat\ncat/2.png,\ndog/1.png,\n")
+    for name in ("cat/1", "cat/2"):
+        put(pets / f"masks/{name}.png", np.ones((3, 4), np.uint8))
+    (pets / "lists").mkdir()
+    (pets / "lists/train.txt").write_text("cat/2\ndog/1\n")
+    (pets / "lists/val.txt").write_text("cat/1\ncat/2\n")
+    first, second = check(settings(pets, train_list="train", val_list="val")).problems
+    assert first.startswith("no image of list 'train' has a label to learn from; set data.labels")
+    assert "has 4 x 3 pixels" in second
+    assert second.endswith("(2 such)")
+
+
 def test_every_mistake_of_a_label_file_is_found(pets):
     rows = ["cat/1.png,cat", "cat/2.png,Cat;dog", "gone.png,dog", "cat/1.png,dog", "dog/1.png,", "too,many,cells"]
     (pets / "labels.csv").write_text("image,labels\n" + "\n".join(rows) + "\n")
@@ -84,7 +107,7 @@ def test_every_mistake_of_a_label_file_is_found(pets):
         f"{pets}/labels.csv: images under {pets} that have no row: 1, first dog/2.png; they are not used",
         f"{pets}/labels.csv: images in the folder of a class that they do not have: 2, first cat/2.png; the labels "
         "count, not the folders: move the images, or mend the labels",
-        f"list 'all': images without a label: 1, first {pets}/dog/1.png; they train as none of the classes",
+        f"list 'all': images without a label: 1, first {pets}/dog/1.png; they are read as none of the classes",
         "list 'all': one image of Cat, cat, dog",
     ]
     assert figures(findings)["lists"]["all"]["images"] == 3

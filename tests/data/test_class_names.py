@@ -23,6 +23,7 @@ from tests.data.layouts_of_tools import put
             "no_label",
             "un cut",
         ),
+        *("00_background", "Negatives", "NoRust", "uncrack", "notumor", "keine", "other"),
         *("i.O.", "fehlerfrei", "ohne_Riss", "FAUX", "sans défaut", "正常", "без дефекта"),
     ],
 )
@@ -39,19 +40,39 @@ def test_words_for_nothing_are_told_with_the_setting_that_makes_them_none(tmp_pa
 
 
 def test_names_that_look_like_one_are_told():
-    for names in (("cat", "Cat"), ("cat", "cats"), ("hot dog", "hot-dog"), ("cat", "c\u0430t"), ("cat", "cat\u200b")):
-        assert "differ in nothing but capitals" in next(notes_on_names(names, "x"))
+    for names in (
+        ("cat", "Cat"),
+        ("cat", "cats"),
+        ("hot dog", "hot-dog"),
+        ("cat", "c\u0430t"),
+        ("cat", "cat\u200b"),
+        ("01", "1"),
+    ):
+        assert "differ in nothing but capitals" in " ".join(notes_on_names(names, "x"))
     assert "cat and c\\u0430t differ" in next(notes_on_names(("cat", "c\u0430t"), "x"))
     assert "0 will be trained as an object" in next(notes_on_names(("0", "1"), "x"))
     names = ("cat", "total", "?", "defect_count", "reviewed", "To check", "is_labelled", "checker", "score")
     assert "total, ?, defect_count, reviewed, To check, is_labelled will be" in next(notes_on_names(names, "x"))
     for names in (
-        ("patient_1", "patient_2", "other"),
+        ("patient_1", "patient_2", "cat"),
         ("7", "8"),
         ("SN4 defect", "SN5 defect"),
         ("2024-01-05", "2024-01-06"),
     ):
         assert "differ in numbers alone, as patients" in next(notes_on_names(names, "x"))
-    words = (("goods", "nose", "freedom", "кот", "ток"), ("+", "-"), ("type1", "type2"), ("Grade 0", "Grade 1"))
+    assert "0.0 will be trained as an object" in next(notes_on_names(("0.0", "1.0"), "x"))
+    for name in (".", "_rejected", "IMG", "backup 2023", "New Folder"):
+        assert f"{name} will be trained as an object like others; if it is none" in next(
+            notes_on_names((name, "a"), "x")
+        )
+    for name in ("cat+dog", "cat and dog", "cat_dog", "both"):
+        assert f"{name} will be trained as a class of its own" in next(notes_on_names(("cat", "dog", name), "x"))
+    words = (
+        ("goods", "nose", "freedom", "кот", "ток"),
+        ("+", "-"),
+        ("type1", "type2"),
+        ("Grade 0", "Grade 1"),
+        ("hot dog", "dog", "node", "north", "fire_images"),
+    )
     for names in (VOC_CLASSES, ("a1", "b1", "b2", "c"), *words):
         assert list(notes_on_names(names, "x")) == []

@@ -247,11 +247,17 @@ def test_malformed_segmentation_is_named(root):
     counts = ([HEIGHT * WIDTH + 5, -5], [HEIGHT * WIDTH / 2] * 2, [10, 20], "nonsense", "zzzzzzzzz", "0", "", "ü")
     other_size = {"size": [HEIGHT, WIDTH + 1], "counts": [HEIGHT * (WIDTH + 1)]}
     of_counts = ({"size": [HEIGHT, WIDTH], "counts": values} for values in counts)
-    for segmentation in ([], [[]], None, [[1, 1, 2, 2]], [["a"] * 6], other_size, *of_counts, *far):
+    outside = box(WIDTH - 9, 0, 2 * WIDTH, 9)  # of an image that was made smaller
+    for segmentation in (outside, [], [[]], None, [[1, 1, 2, 2]], [["a"] * 6], other_size, *of_counts, *far):
         change(root, "annotations", 1, segmentation=segmentation)
         assert len(open_coco(root, "val2017")) == 4
         with pytest.raises(UserError, match=r"segmentation of annotation 2 cannot be rendered.*30 x 20"):
             masks_of(root)
+
+
+def test_annotations_with_scores_are_told(root):
+    change(root, "annotations", 0, score=0.2)
+    assert any("annotations with a score, as of a network: 1, first 1" in n for n in open_coco(root, "val2017").notes)
 
 
 def test_packed_counts_are_what_pycocotools_packs():

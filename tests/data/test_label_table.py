@@ -94,11 +94,11 @@ def test_a_column_of_lists_divides_the_images_and_is_no_class(tmp_path, rest):
         ("image,class,split,width\n1,cat,left,4\n", ["1 cat", "columns that are not used: 2, first split"]),
         ("ImageID,LabelName,Confidence\n1,cat,1\n2,dog,0.4\n", ["1 cat", "2 dog", "not used: 1, first Confidence"]),
         (
-            "ImageId,ClassId,EncodedPixels\n1,3,1 5\n1,4,\n1,2,7 3\n2,1,-1\n",
-            ["1 2 3", "2", "columns that are not used: 1", "4 rows of objects are the labels of 2 images"],
+            "ImageId,ClassId,EncodedPixels\n1,3,1 5\n1,4,\n1,2,7 3\n2,1,-1\n2,1,NaN\n",
+            ["1 2 3", "2", "columns that are not used: 1", "5 rows of objects are the labels of 2 images"],
         ),
         (
-            "filename,class,split,xmin,xmax\na,cat,train,1,5\nb,dog,val,1,5\na,dog,train,2,9\na,cat,train,3,9\n",
+            "filename,class,split,xmin,xmax\na,cat,train,1,5\nb,dog,val,1,5\na,dog,train,2,9\na,fox,train,0,0\n",
             ["a cat dog train", "b dog val", "not used: 2, first xmax", "4 rows of objects are the labels of 2 images"],
         ),
     ],
@@ -127,10 +127,13 @@ CAPTIONS = "".join(f"{number},a dog with {number} cats\n" for number in range(20
             "ImageID,LabelName,Confidence\n1,cat,1\n2,dog,0\n",
             "line 3: the column 'Confidence' is 0, so the label of this row is not in the",
         ),
+        ("image;label;score\n1;cat;0,0\n", "the column 'score' is 0,0, so the label of this row is not in the image"),
+        ("image,class,value\n1,cat,1\n1,dog,0\n", "line 3: the column 'value' is 0, so the label of this row is not"),
         ("image,label,label\n1,cat,dog\n", "the column 'label' looks like further labels"),
         ("image,defect_count\n1,0\n2,3\n", "the column 'defect_count' holds numbers; if these are classes"),
         ("image,label\n1,0.5\n2,cat\n", "2 different labels, such as '0.5'; expected classes"),
         ("image,label\n1,cat:0.9;dog:0.1\n", "2 different labels, such as 'cat:0.9'"),
+        ("image,label\n1,#REF!\n2,cat\n", "2 different labels, such as '#REF!'"),
         ("image,mask\n1,masks/1.png\n", "such as 'masks/1.png'"),
         (f"image,text\n{CAPTIONS}", "20 rows have 20 different labels, such as 'a dog.*classes of many images each"),
         *(

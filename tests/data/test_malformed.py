@@ -63,6 +63,7 @@ def csv_text(*rows: str) -> str:
         (csv_text(*ROWS, "c.jpg,dog,cat"), ", line 5: expected 2 cells .* found 3; separate labels with ';'", 3),
         (csv_text('a 1.jpg,"cat,dog"', "c.jpg,cat"), ", line 2: separate labels with ';'", 2),
         (csv_text().encode("utf-16"), " is text in UTF-16, expected UTF-8", None),
+        (b"PK\3\4xl", " is a workbook or an archive, expected text: save the table as CSV", None),
         (csv_text().encode("latin-1"), ", line 3: expected text in UTF-8", None),
         (csv_text("a 1.jpg,cat\0"), ", line 2: expected text in UTF-8", None),
     ],

@@ -1,7 +1,7 @@
 import pytest
 
 from data.folder import open_folder
-from tests.data.layouts_of_tools import build, labels_of, put, put_json, put_text
+from tests.data.layouts_of_tools import build, labels_of, of_label_studio, put, put_json, put_text
 from utils.errors import UserError
 
 
@@ -33,6 +33,19 @@ def test_names_of_yolo_that_differ_or_begin_with_background_move_no_index(tmp_pa
         open_folder(root)
 
 
+def test_boxes_without_area_and_with_scores_are_told(tmp_path):
+    root = build("YOLO", tmp_path)
+    put_text(root, "train/labels/a.txt", "0 0.5 0.5 0 0\n1 0.5 0.5 0.2 0.2 0.31\n")
+    put_text(root, "train/labels/b.txt", "0 0.1 0.1 0.5 0.1 0.5 0.5\n")  # an outline
+    index = open_folder(root, "train")
+    assert labels_of(index) == {"train/images/a": {"dog"}, "train/images/b": {"cat"}}
+    for what in (
+        "boxes without an area: 1",
+        "boxes with a score, as of a network: 1, first train/labels/a.txt, line 2",
+    ):
+        assert what in " ".join(index.notes)
+
+
 def test_captions_beside_images_of_class_folders_are_no_boxes(tmp_path):
     put(tmp_path, "cat/1.jpg", "cat/2.jpg", "dog/1.jpg")
     put_text(tmp_path, "cat/1.txt", "a photo of a cat, 2024")
@@ -61,5 +74,17 @@ def test_answers_to_two_questions_and_tasks_without_annotations_are_told(tmp_pat
     put_json(tmp_path, "labels.json", [{"data": {"image": "1.jpg"}, "annotations": [{"result": answers}]}])
     assert "answers to different questions (kind, quality) are all read as classes" in open_folder(tmp_path).notes[0]
     put_json(tmp_path, "labels.json", [{"data": {"image": "1.jpg"}, "annotations": []}])
-    with pytest.raises(UserError, match=r"gives no image a label.*tasks without an annotation or an image: 1"):
+    with pytest.raises(
+        UserError, match=r"no image a label.*tasks without an image, or whose annotations name no class: 1"
+    ):
         open_folder(tmp_path)
+
+
+def test_tasks_of_several_people_are_told_and_boxes_without_a_class_are_no_label(tmp_path):
+    put(tmp_path, "0a1b-1.jpg", "0a1b-2.jpg", "0a1b-3.jpg")
+    tasks = [of_label_studio(1, "cat", "dog"), of_label_studio(2, "cat", "cat"), of_label_studio(3)]
+    tasks[2]["annotations"] = [{"result": [{"type": "rectangle", "value": {"x": 1, "y": 1, "width": 9, "height": 9}}]}]
+    index = open_folder(tmp_path, labels=str(put_json(tmp_path, "tasks.json", tasks) / "tasks.json"))
+    assert list(labels_of(index).values()) == [{"cat", "dog"}, {"cat"}]
+    assert "several annotations with different labels: 1, first task 1" in " ".join(index.notes)
+    assert "whose annotations name no class: 1, first task 3" in " ".join(index.notes)

@@ -52,6 +52,31 @@ def test_masks_without_any_class_are_refused(given, says):
     assert says in problem
 
 
+def test_masks_of_one_class_that_hold_255_and_masks_without_background_are_told():
+    verdict = judge(rows(*[((0,), (0, 255))] * 3, OF_DOG), RULE, NAMES)
+    assert "the masks of cat hold only 0 and 255" in verdict.problems[0]
+    assert "{0: background, 2: dog, 255: cat}" in verdict.problems[0]
+    assert judge(rows(*[((0,), (0, 255))] * 2, ((0,), (0, 1)), OF_DOG), RULE, NAMES).problems == []
+    for values, says in ((1, 255), "{1: cat, 2: dog, 255: background}"), ((1,), "correct them, if these are objects"):
+        (note,) = judge(rows(*[((0,), values)] * 3), RULE, NAMES).notes
+        assert "no mask with an object has background (0)" in note
+        assert says in note
+    for given in ([((0, 1), (1, 2))] * 3, [((0,), (1, 255)), ((0,), (1, 255)), OF_CAT]):
+        assert (
+            judge(rows(*given), RULE, NAMES).notes == []
+        )  # such as of land, and one of an object that fills its image
+
+
+def test_palettes_that_number_their_colours_anew_in_each_mask_are_refused():
+    red, green = "#ff0000", "#00ff00"
+    given = [((0,), (0, 1))] * 3 + [((1,), (0, 1))] * 3
+    colours = [((0, BLACK), (1, red))] * 3 + [((0, BLACK), (1, green))] * 3
+    (problem,) = judge(rows(*given, colours=colours), RULE, NAMES).problems
+    assert "value 1 has different colours in the palettes" in problem
+    assert f'{{"{BLACK}": background, "{green}": dog, "{red}": cat}}' in problem
+    assert judge(rows(*given[:3], colours=colours[:3]), RULE, NAMES).problems == []
+
+
 def test_ignore_alone_needs_no_mapping_where_a_setting_has_one_and_faults_of_one_cause_are_one_problem():
     named = truth_rule({"0": "background", "255": "ignore"}, NAMES, "background", voc_palette())
     assert "mask_values={" not in judge(rows(((0,), (0, 255))), named, NAMES).problems[0]
