@@ -8,24 +8,28 @@
 Where two shapes meet, the finer one counts: a point above a line above an area, and of two areas the smaller one.
 """
 
+import logging
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from data.artifacts import read_mask
 from data.dataset import Index, Record
-from data.faults import Complain, Faults, refuse
+from data.faults import Complain, Faults, counted, refuse
 from data.hint_shapes import ADVICE, Hint, Shape, ShapesOfImage, draw, is_inside, read_hint_file
 from data.image_names import Finder, composed
 from data.settings import DataSettings
+from data.tree import Tree, scan
 from utils.choices import nearest
 from utils.errors import UserError
 from utils.file_digests import digest_files
 from utils.files import digest
 from utils.ignore import IGNORE
 from utils.names import shown
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -100,7 +104,8 @@ def _hint_files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(f"data.hints: there is no {path}; expected {ADVICE}")
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in (".png", ".json"))
+    tree = scan(path, (), refuse)
+    found = sorted(path / name for name in (*tree.images, *tree.files) if name.lower().endswith((".png", ".json")))
     if not found:
         raise UserError(f"data.hints: folder {path} is empty, it has no PNG and no JSON; expected {ADVICE}")
     return found
@@ -116,6 +121,7 @@ class _Reader:
         self.index, self.faults = index, faults
         self.found: dict[str, Said] = {}
         self.records = {_path_of(record, root): record for record in index.records}
+        self.stems = {PurePosixPath(record.name).name for record in index.records}
         self.finder = Finder(root, self.records)
         self.folders = {part for path in self.records for part in path.split("/")[:-1]}
         self.labels = {composed(name): number for number, name in enumerate(index.class_names)}
@@ -123,12 +129,17 @@ class _Reader:
 
     def read(self, files: list[Path], top: Path) -> Hints:
         """Read, check and gather the hints of all files; `top` is `data.hints`."""
+        tree = scan(top, (), refuse) if top.is_dir() else Tree(top)
+        others = [name for name in tree.files if not name.lower().endswith(".json")]
+        for note in counted(top, "files that are no JSON and no PNG are left out", others, f"expected {ADVICE}"):
+            logger.warning("data.hints: %s", note)
         for path in files:
             if path.suffix.lower() == ".png":
                 self.add_mask(path, path.relative_to(top if path != top else top.parent).as_posix())
             else:
-                for record in read_hint_file(path, self.faults):
-                    self.add_shapes(record)
+                found = read_hint_file(path, self.faults)
+                for record in found:
+                    self.add_shapes(record, path.stem if len(found) == 1 else "")
         for name, said in self.found.items():
             self.check_drawn(name, said)
         if not self.found and not self.faults.found:
@@ -155,9 +166,8 @@ class _Reader:
             self.faults.add("empty", f"data.hints: {path} is empty: all of its pixels are 255, which says nothing")
         elif not known.any() and record.labels and 2 * known.size > values.size:
             what = "holds 0 and 255 alone, background in most places and else nothing"
-            self.faults.add(
-                "binary", f"data.hints: {path} {what}; write class values, 1 for {self.index.class_names[0]}"
-            )
+            value = f"{record.labels[0] + 1} for {self.index.class_names[record.labels[0]]}"
+            self.faults.add("binary", f"data.hints: {path} {what}; write class values, {value}")
         elif known.max() > most:
             self.faults.add("class", f"data.hints: {path} has the value {known.max()}; known: 0..{most}, and 255")
         else:
@@ -170,12 +180,16 @@ class _Reader:
                 self.faults.add("twice", f"data.hints: {what}")
             said.mask = path
 
-    def add_shapes(self, found: ShapesOfImage) -> None:
-        """The shapes of one image."""
+    def add_shapes(self, found: ShapesOfImage, stem: str) -> None:
+        """The shapes of one image; `stem` is what a file of this image alone is called."""
         record = self._record(found.image, found.where) if found.shapes else None
         size = self._fits(record, found.size, found.where) if record is not None else None
         if record is None or size is None:
             return
+        own = PurePosixPath(record.name).name
+        if stem != own and stem in self.stems:
+            what = f"the file is called as image '{stem}', and names image '{record.name}'"
+            self.faults.add("stem", f"{found.where}: {what}; correct the name in it, or rename the file")
         shapes = [(shape, self._label(shape, record, found.where)) for shape in found.shapes]
         known = [(shape, label) for shape, label in shapes if label is not None and is_inside(shape, size)]
         if len(known) < sum(label is not None for _, label in shapes):
@@ -187,11 +201,11 @@ class _Reader:
             said.shapes += known
 
     def check_drawn(self, name: str, said: Said) -> None:
-        """Complain where hints of an image contradict each other, in whatever files they are."""
+        """Complain where hints of an image contradict each other, in whatever files they are, or say nothing."""
         where = " and ".join(said.where)
         try:
             for text in said.draw()[1] if said.shapes else ():
-                self.faults.add("contradiction", f"{where}: hints of image '{name}' contradict: {text}")
+                self.faults.add("contradiction", f"{where}: hints of image '{name}' {text}")
         except UserError as error:
             self.faults.add("shape", f"{where}: {error}")
 
