@@ -137,6 +137,8 @@ def _is_fresh(folder: Path, index: Index, cfg: Config) -> bool:
     try:
         stages = read_json(folder / RUN_RECORD)
         fresh = stages["report"]["finished"] > stages["segment"]["finished"]
+        if (network := folder / SEGMENTER).is_file():  # or put there since
+            fresh = fresh and network.stat().st_mtime <= stages["report"]["finished"]
         made_by = stages["pseudo"]["settings"] | stages["report"]["settings"]
         fresh = fresh and digest(made_by) == digest({name: settings_of(cfg, name) for name in made_by})
     except (KeyError, TypeError):
