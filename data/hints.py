@@ -9,7 +9,7 @@ Where two shapes meet, the finer one counts: a point above a line above an area,
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -20,8 +20,11 @@ from data.dataset import Index, Record
 from data.faults import Complain, Faults, counted, refuse
 from data.hint_shapes import ADVICE, Hint, Shape, ShapesOfImage, draw, is_inside, read_hint_file
 from data.image_names import Finder, composed
+from data.index import class_palette
+from data.mask_values import TruthRule, read_with_facts, truth_rule
 from data.settings import DataSettings
 from data.tree import Tree, scan
+from data.truth_check import palette_reason
 from utils.choices import nearest
 from utils.errors import UserError
 from utils.file_digests import digest_files
@@ -85,7 +88,9 @@ def open_hints(settings: DataSettings, index: Index) -> Hints:
         return NO_HINTS
     files = _hint_files(Path(settings.hints))
     states = tuple((path, (state := path.stat()).st_size, state.st_mtime_ns) for path in files)
-    return _cached(states, Path(settings.hints), Path(settings.root), settings.background, index)
+    return _cached(
+        states, Path(settings.hints), Path(settings.root), settings.background, _rule(settings, index), index
+    )
 
 
 def fingerprint_of(settings: DataSettings, cache: Path | None = None) -> str:
@@ -95,7 +100,7 @@ def fingerprint_of(settings: DataSettings, cache: Path | None = None) -> str:
 
 def check_hints(settings: DataSettings, index: Index, complain: Complain) -> None:
     """Complain of every kind of mistake in `data.hints`."""
-    reader = _Reader(Path(settings.root), settings.background, index, Faults(complain))
+    reader = _Reader(Path(settings.root), settings.background, _rule(settings, index), index, Faults(complain))
     reader.read(_hint_files(Path(settings.hints)), Path(settings.hints))
 
 
@@ -112,13 +117,21 @@ def _hint_files(path: Path) -> list[Path]:
 
 
 @lru_cache(maxsize=2)  # every stage asks, and the answer takes seconds where there are many images
-def _cached(states: tuple[tuple[Path, int, int], ...], top: Path, root: Path, background: str, index: Index) -> Hints:
-    return _Reader(root, background, index, Faults(refuse)).read([path for path, *_ in states], top)
+def _cached(
+    states: tuple[tuple[Path, int, int], ...], top: Path, root: Path, background: str, rule: TruthRule, index: Index
+) -> Hints:
+    return _Reader(root, background, rule, index, Faults(refuse)).read([path for path, *_ in states], top)
+
+
+def _rule(settings: DataSettings, index: Index) -> TruthRule:
+    """The colours of the classes."""
+    palette = class_palette(settings, index.class_names)
+    return truth_rule({}, index.class_names, settings.background, palette)
 
 
 class _Reader:
-    def __init__(self, root: Path, background: str, index: Index, faults: Faults):
-        self.index, self.faults = index, faults
+    def __init__(self, root: Path, background: str, rule: TruthRule, index: Index, faults: Faults):
+        self.rule, self.index, self.faults = rule, index, faults
         self.found: dict[str, Said] = {}
         self.records = {_path_of(record, root): record for record in index.records}
         self.stems = {PurePosixPath(record.name).name for record in index.records}
@@ -162,12 +175,18 @@ class _Reader:
         if size is None:
             return
         known, most = values[values != IGNORE], len(self.index.class_names)
+        facts = read_with_facts(path)[1]
+        moved, _ = palette_reason(
+            [(replace(record, mask=path), facts)], self.rule, "save it with the values of the classes"
+        )
         if not known.size:
             self.faults.add("empty", f"data.hints: {path} is empty: all of its pixels are 255, which says nothing")
         elif not known.any() and record.labels and 2 * known.size > values.size:
             what = "holds 0 and 255 alone, background in most places and else nothing"
             value = f"{record.labels[0] + 1} for {self.index.class_names[record.labels[0]]}"
             self.faults.add("binary", f"data.hints: {path} {what}; write class values, {value}")
+        elif moved:
+            self.faults.add("palette", f"data.hints: {moved}")
         elif known.max() > most:
             self.faults.add("class", f"data.hints: {path} has the value {known.max()}; known: 0..{most}, and 255")
         else:

@@ -254,6 +254,10 @@ def test_a_png_that_does_not_fit_is_refused(data, tmp_path):
         write_mask(tmp_path / "masks/p0.png", np.full(size, value, np.uint8))
         with pytest.raises(UserError, match=message):
             open_hints(replace(settings, hints=str(tmp_path / "masks")), index)
+    black, red = [0, 0, 0], [128, 0, 0]  # of background and cat; a paint program has numbered them anew
+    write_mask(tmp_path / "masks/p0.png", np.tile([0, 1, IGNORE, IGNORE], (30, 10)), np.array([red, black]))
+    with pytest.raises(UserError, match=r"value 0 has #800000, the colour of cat; .*; save it with the values of"):
+        open_hints(replace(settings, hints=str(tmp_path / "masks")), index)
     (tmp_path / "masks/p0.png").unlink()
     write_mask(tmp_path / "masks/p1.png", np.zeros(SIZE[::-1], np.uint8))  # of an image without a cat
     with pytest.raises(UserError, match="write class values, 2 for dog"):
