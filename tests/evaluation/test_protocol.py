@@ -76,6 +76,14 @@ def test_a_run_is_predicted_anew_by_another_network(project):
     assert found["segmentation, predicted labels"]["over_activation"] < 1
 
 
+def test_a_copied_run_that_is_not_whole_is_finished_in_its_own_folder(project):
+    copied = project.run.rename(project.folder / "copied")
+    next((copied / "pseudo").glob("*.png")).unlink()
+    ended = call("evaluate", "--run", copied)
+    command = f"python train.py --config {copied / 'config.yaml'} --run {copied}"
+    assert (ended.code, command in ended.err) == (2, True), ended.err
+
+
 def test_an_option_that_changes_nothing_is_refused(data, tmp_path):
     for words in (("--masks", tmp_path / "good", "--output", "x"), ("--run", tmp_path, "--split", "val")):
         ended = call("evaluate", *data, *words)
