@@ -102,15 +102,14 @@ def _read_record(where: str, record: Any, faults: Faults) -> list[ShapesOfImage]
     if not isinstance(image, str) or not isinstance(record.get("shapes"), list):
         faults.add("record", f"{where}: expected 'image' (a name) and 'shapes' (a list)")
         return []
-    shapes: list[Shape] = []
     try:
-        found = ShapesOfImage(where, image.replace("\\", "/"), _size_of(record), shapes)
+        found = ShapesOfImage(where, image.replace("\\", "/"), _size_of(record), [])
     except ValueError as error:
         faults.add("sides", f"{where}: {error}")
         return []
     for number, shape in enumerate(record["shapes"], 1):
         try:
-            shapes.append(_read_shape(shape))
+            found.shapes.append(_read_shape(shape))
         except MALFORMED as error:
             faults.add("shape", f"{where}: shape {number} of image '{image}' is malformed: {error}; {EXPECTED}")
     return [found]
@@ -120,10 +119,8 @@ def _read_shape(shape: Any) -> Shape:
     kind, label = str(shape.get("shape_type", "polygon")), shape["label"]
     points = tuple((x, y) for x, y in shape["points"])
     least, most = KINDS[kind]
-    values = [value for point in points for value in point]
-    if not isinstance(label, str) or not all(
-        isinstance(value, int | float) and math.isfinite(value) for value in values
-    ):
+    are_numbers = all(isinstance(value, int | float) and math.isfinite(value) for point in points for value in point)
+    if not isinstance(label, str) or not are_numbers:
         raise ValueError("the label is no text, or a point no number")
     if not least <= len(points) <= most:
         raise ValueError(f"a {kind} has {len(points)} points")
@@ -142,9 +139,9 @@ def _read_coco(path: Path, content: dict[str, Any], faults: Faults) -> list[Shap
         images = {row["id"]: row for row in content["images"]}
         if len(names) + len(images) < len(content["categories"]) + len(content["images"]):
             raise ValueError("two images or two categories have one id")
+        where = {key: f"{path}, image {key}" for key in images}
         found = {
-            key: ShapesOfImage(f"{path}, image {key}", str(row["file_name"]), _size_of(row), [])
-            for key, row in images.items()
+            key: ShapesOfImage(where[key], str(row["file_name"]), _size_of(row), []) for key, row in images.items()
         }
         for row in content["annotations"]:
             shapes, name = found[row["image_id"]].shapes, names[row["category_id"]]

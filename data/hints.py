@@ -23,7 +23,7 @@ from data.image_names import Finder, composed
 from data.index import class_palette
 from data.mask_values import TruthRule, read_with_facts, truth_rule
 from data.settings import DataSettings
-from data.tree import Tree, scan
+from data.tree import scan
 from data.truth_check import palette_reason
 from utils.choices import nearest
 from utils.errors import UserError
@@ -113,6 +113,9 @@ def _hint_files(path: Path) -> list[Path]:
     found = sorted(path / name for name in (*tree.images, *tree.files) if name.lower().endswith((".png", ".json")))
     if not found:
         raise UserError(f"data.hints: folder {path} is empty, it has no PNG and no JSON; expected {ADVICE}")
+    others = [name for name in tree.files if not name.lower().endswith(".json")]
+    for note in counted(path, "files that are no JSON and no PNG are left out", others, f"expected {ADVICE}"):
+        logger.warning("data.hints: %s", note)  # once in a process (utils/console.py)
     return found
 
 
@@ -125,8 +128,7 @@ def _cached(
 
 def _rule(settings: DataSettings, index: Index) -> TruthRule:
     """The colours of the classes."""
-    palette = class_palette(settings, index.class_names)
-    return truth_rule({}, index.class_names, settings.background, palette)
+    return truth_rule({}, index.class_names, "", class_palette(settings, index.class_names))
 
 
 class _Reader:
@@ -142,17 +144,14 @@ class _Reader:
 
     def read(self, files: list[Path], top: Path) -> Hints:
         """Read, check and gather the hints of all files; `top` is `data.hints`."""
-        tree = scan(top, (), refuse) if top.is_dir() else Tree(top)
-        others = [name for name in tree.files if not name.lower().endswith(".json")]
-        for note in counted(top, "files that are no JSON and no PNG are left out", others, f"expected {ADVICE}"):
-            logger.warning("data.hints: %s", note)
         for path in files:
+            inside = PurePosixPath(path.relative_to(top if path != top else top.parent).as_posix())
             if path.suffix.lower() == ".png":
-                self.add_mask(path, path.relative_to(top if path != top else top.parent).as_posix())
-            else:
-                found = read_hint_file(path, self.faults)
-                for record in found:
-                    self.add_shapes(record, path.stem if len(found) == 1 else "")
+                self.add_mask(path, str(inside))
+                continue
+            found = read_hint_file(path, self.faults)
+            for record in found:
+                self.add_shapes(record, inside if len(found) == 1 else PurePosixPath())
         for name, said in self.found.items():
             self.check_drawn(name, said)
         if not self.found and not self.faults.found:
@@ -175,10 +174,8 @@ class _Reader:
         if size is None:
             return
         known, most = values[values != IGNORE], len(self.index.class_names)
-        facts = read_with_facts(path)[1]
-        moved, _ = palette_reason(
-            [(replace(record, mask=path), facts)], self.rule, "save it with the values of the classes"
-        )
+        row = replace(record, mask=path), read_with_facts(path)[1]
+        moved, _ = palette_reason([row], self.rule, "save it with the values of the classes")
         if not known.size:
             self.faults.add("empty", f"data.hints: {path} is empty: all of its pixels are 255, which says nothing")
         elif not known.any() and record.labels and 2 * known.size > values.size:
@@ -199,15 +196,18 @@ class _Reader:
                 self.faults.add("twice", f"data.hints: {what}")
             said.mask = path
 
-    def add_shapes(self, found: ShapesOfImage, stem: str) -> None:
-        """The shapes of one image; `stem` is what a file of this image alone is called."""
-        record = self._record(found.image, found.where) if found.shapes else None
+    def add_shapes(self, found: ShapesOfImage, inside: PurePosixPath) -> None:
+        """The shapes of one image; `inside` is the path of a file of this image alone, in the folder of hints."""
+        beside = f"{inside.parent}/{found.image}"  # LabelMe's names are relative to its file
+        name = beside if beside in self.records else found.image
+        record = self._record(name, found.where) if found.shapes else None
         size = self._fits(record, found.size, found.where) if record is not None else None
         if record is None or size is None:
             return
-        own = PurePosixPath(record.name).name
-        if stem != own and stem in self.stems:
-            what = f"the file is called as image '{stem}', and names image '{record.name}'"
+        is_other = inside.stem != PurePosixPath(record.name).name and inside.stem in self.stems
+        folder, is_bare = inside.parent.name, "/" not in found.image
+        if is_other or (is_bare and folder in self.folders and folder not in record.image.parts):
+            what = f"the file is called as image '{inside.with_suffix('')}', and names image '{record.name}'"
             self.faults.add("stem", f"{found.where}: {what}; correct the name in it, or rename the file")
         shapes = [(shape, self._label(shape, record, found.where)) for shape in found.shapes]
         known = [(shape, label) for shape, label in shapes if label is not None and is_inside(shape, size)]

@@ -35,8 +35,9 @@ def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
     if len(paths) < 2:
         raise UserError("a deviation needs at least two runs; give their folders or the files of evaluate.py --json")
     read = [_read(path) for path in paths]
+    bare = [{title: row | {"evaluated": {}} for title, row in rows.items()} for rows in read]  # without folders
     for one, other in combinations(range(len(paths)), 2):
-        if _figures(read[one]) == _figures(read[other]):
+        if bare[one] == bare[other]:
             what = f"{paths[one]} and {paths[other]} have the same figures, as one run and its copy have"
             raise UserError(f"{what}; give runs of different seeds")
     common = [title for title in read[0] if all(title in other for other in read)]
@@ -77,11 +78,6 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         wanted = f"a run folder with {REPORT}, or a file of evaluate.py --json"
         raise UserError(f"{file} holds no figures ({type(error).__name__}: {error}); expected {wanted}") from error
     return rows
-
-
-def _figures(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The figures alone, without what is stated of them, such as folders."""
-    return {title: {name: value for name, value in row.items() if name != "evaluated"} for title, row in rows.items()}
 
 
 def _check_repeat(title: str, first: Path, row: dict[str, Any], path: Path, other: dict[str, Any]) -> None:

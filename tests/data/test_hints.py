@@ -232,6 +232,21 @@ def test_a_file_that_is_called_as_another_image_is_refused(data, tmp_path):
             open_hints(replace(settings, hints=str(path)), index)
 
 
+def test_a_file_of_labelme_is_of_the_image_beside_it(tmp_path):
+    root = put(tmp_path / "data", "cat/1.jpg", "dog/1.jpg", "dog/2.jpg")
+    settings = DataSettings(kind="folder", root=str(root), hints=str(tmp_path / "hints"))
+    index = open_index(settings, "all")
+    labelme = {"imageHeight": 8, "imageWidth": 8, "shapes": [shape("point", "background", [1, 1])]}
+    for name in ("dog/1", "cat/1", "cat/2"):
+        path = tmp_path / f"hints/{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(labelme | {"imagePath": f"{path.stem}.jpg"}))
+        if name != "cat/2":
+            assert name in open_hints(settings, index).images
+    with pytest.raises(UserError, match="called as image 'cat/2', and names image 'dog/2'"):
+        open_hints(settings, index)
+
+
 def test_hidden_files_are_no_hints_and_others_are_told(data, tmp_path, caplog):
     settings, index = data
     write(settings, CAT)
