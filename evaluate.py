@@ -89,6 +89,9 @@ def main() -> None:
 
 def check_options(args: argparse.Namespace) -> None:
     """A `UserError` for an option that would change nothing."""
+    for name in ("seeds", "masks", "run"):
+        if (folder := getattr(args, name)) and not Path(folder).is_dir():
+            raise UserError(f"--{name} {folder}: there is no such folder; check the path")
     reasons = {
         "--csv is a table of evaluations, and a comparison goes into --json": args.csv and args.compare,
         "--output keeps what --model_path predicts, and there is no --model_path": args.output and not args.model_path,

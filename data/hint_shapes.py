@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from data.coco_file import is_crowd
 from data.coco_masks import render_mask, whole
 from data.faults import Faults
 from utils.errors import UserError
@@ -50,7 +51,7 @@ class Shape:
 
     kind: str  # of `KINDS`, or `outline`
     label: str  # the name of a class or of the background
-    points: tuple[tuple[float, float], ...] = ()  # (x, y) in pixels
+    points: tuple[tuple[float, float], ...] = ()  # (x, y) in pixels; of an outline those of all its polygons
     outline: Any = None  # COCO's polygons or run lengths
 
 
@@ -61,7 +62,7 @@ class ShapesOfImage:
     where: str  # the file and the record, for messages
     image: str  # its name, as the file gives it
     size: Size | None  # as the file gives it; None where it does not
-    shapes: tuple[Shape, ...]
+    shapes: list[Shape]
 
 
 @dataclass(frozen=True)
@@ -101,53 +102,78 @@ def _read_record(where: str, record: Any, faults: Faults) -> list[ShapesOfImage]
     if not isinstance(image, str) or not isinstance(record.get("shapes"), list):
         faults.add("record", f"{where}: expected 'image' (a name) and 'shapes' (a list)")
         return []
-    shapes = []
+    try:
+        found = ShapesOfImage(where, image.replace("\\", "/"), _size_of(record), [])
+    except ValueError as error:
+        faults.add("sides", f"{where}: {error}")
+        return []
     for number, shape in enumerate(record["shapes"], 1):
         try:
-            shapes.append(_read_shape(shape))
+            found.shapes.append(_read_shape(shape))
         except MALFORMED as error:
             faults.add("shape", f"{where}: shape {number} of image '{image}' is malformed: {error}; {EXPECTED}")
-    return [ShapesOfImage(where, image.replace("\\", "/"), _size_of(record), tuple(shapes))]
+    return [found]
 
 
 def _read_shape(shape: Any) -> Shape:
     kind, label = str(shape.get("shape_type", "polygon")), shape["label"]
-    points = tuple((float(x), float(y)) for x, y in shape["points"])
+    points = tuple((x, y) for x, y in shape["points"])
     least, most = KINDS[kind]
-    if not isinstance(label, str) or not all(math.isfinite(value) for point in points for value in point):
+    are_numbers = all(isinstance(value, int | float) and math.isfinite(value) for point in points for value in point)
+    if not isinstance(label, str) or not are_numbers:
         raise ValueError("the label is no text, or a point no number")
     if not least <= len(points) <= most:
         raise ValueError(f"a {kind} has {len(points)} points")
+    if kind == "rectangle":
+        low, high = np.min(points, axis=0), np.max(points, axis=0)
+        if not (low < high).all() or np.minimum(points - low, high - points).max() > 1:
+            raise ValueError("a rectangle has no area, or is turned; draw what is turned as a polygon")
     return Shape(kind, label, points)
 
 
 def _read_coco(path: Path, content: dict[str, Any], faults: Faults) -> list[ShapesOfImage]:
     """COCO's annotations: an outline where there is one, else a box; crowds are left out."""
-    found: dict[Any, list[Shape]] = {}
+    crowds = set()
     try:
         names = {row["id"]: str(row["name"]) for row in content["categories"]}
         images = {row["id"]: row for row in content["images"]}
+        if len(names) + len(images) < len(content["categories"]) + len(content["images"]):
+            raise ValueError("two images or two categories have one id")
+        where = {key: f"{path}, image {key}" for key in images}
+        found = {
+            key: ShapesOfImage(where[key], str(row["file_name"]), _size_of(row), []) for key, row in images.items()
+        }
         for row in content["annotations"]:
-            if not row.get("iscrowd"):
-                found.setdefault(images[row["image_id"]]["id"], []).append(_coco_shape(row, names[row["category_id"]]))
-        return [
-            ShapesOfImage(f"{path}, image {key}", str(row["file_name"]), _size_of(row), tuple(found.get(key, ())))
-            for key, row in images.items()
-        ]
+            shapes, name = found[row["image_id"]].shapes, names[row["category_id"]]
+            if is_crowd(row):
+                crowds.add(name)
+            else:
+                shapes.append(_coco_shape(row, name))
     except MALFORMED as error:
         faults.add("record", f"{path} is malformed as COCO's file ({type(error).__name__}: {error}); expected {ADVICE}")
         return []
+    if lost := crowds.difference(shape.label for one in found.values() for shape in one.shapes):
+        what = f"all annotations of {min(lost)} are marked iscrowd, as labelling tools mark brush masks"
+        faults.add("crowd", f"{path}: {what}, and crowds are left out; set iscrowd to 0, or remove them")
+    return list(found.values())
 
 
 def _coco_shape(row: dict[str, Any], label: str) -> Shape:
-    if row.get("segmentation"):
-        return Shape("outline", label, outline=row["segmentation"])
+    if outline := row.get("segmentation"):
+        polygons = [polygon for polygon in outline if isinstance(polygon, list)]  # none of run lengths
+        pairs = [pair for polygon in polygons for pair in zip(polygon[::2], polygon[1::2], strict=False)]
+        return Shape("outline", label, tuple((float(x), float(y)) for x, y in pairs), outline)
     x, y, width, height = (float(value) for value in row["bbox"])
+    if not min(width, height) > 0 or (row.get("attributes") or {}).get("rotation"):  # the second: CVAT's
+        raise ValueError(f"the box of annotation {row.get('id')} has no area, or is turned; give an outline")
     return Shape("rectangle", label, ((x, y), (x + width, y + height)))
 
 
 def _size_of(record: dict[str, Any]) -> Size | None:
-    height, width = whole(record.get("height")), whole(record.get("width"))
+    given = record.get("height"), record.get("width")
+    height, width = map(whole, given)
+    if (height is None or width is None) and given != (None, None):
+        raise ValueError(f"the height and width of the image are {given[0]!r} and {given[1]!r}; expected pixels")
     return None if height is None or width is None else (height, width)
 
 
@@ -158,7 +184,7 @@ def is_inside(shape: Shape, size: Size) -> bool:
 
 
 def draw(values: np.ndarray, shapes: Iterable[tuple[Shape, int]]) -> tuple[Hint, list[str]]:
-    """Shapes, each with its class (-1 background), drawn into values (H, W), and what contradicts others, in words."""
+    """Shapes, each with its class (-1 background), drawn into values (H, W), and what is wrong with these, in words."""
     height, width = values.shape
     boxes, regions = [], []
     inside: dict[int, np.ndarray] = {}  # class -> (H, W) bool, the pixels in any of its boxes
@@ -173,12 +199,14 @@ def draw(values: np.ndarray, shapes: Iterable[tuple[Shape, int]]) -> tuple[Hint,
     drawn = values.copy()
     for *_, region, label in sorted(regions, key=lambda row: row[:3]):
         drawn[region & inside[label] if label in inside else region] = label + 1
-    covered = "one is wholly covered by another of another class, or outside of the boxes of its class"
-    lost = [covered for *_, region, label in regions if not (region & (drawn == label + 1)).any()]
+    covered = "contradict: one is wholly covered by another of another class, or outside of the boxes of its class"
+    nothing = "cover no pixel: one is too thin, or has no area; draw it larger, or remove it"
+    kept = [(region, region & (drawn == label + 1)) for *_, region, label in regions]
+    lost = [covered if region.any() else nothing for region, part in kept if not part.any()]
     for label, left, top, right, bottom in boxes:
         part = drawn[top:bottom, left:right]
         if ((part != IGNORE) & (part != label + 1)).all():
-            lost.append("a box has nothing left that may be its class")
+            lost.append("contradict: a box has nothing left that may be its class")
     return Hint(drawn, tuple(boxes)), lost
 
 

@@ -8,24 +8,31 @@
 Where two shapes meet, the finer one counts: a point above a line above an area, and of two areas the smaller one.
 """
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from data.artifacts import read_mask
 from data.dataset import Index, Record
-from data.faults import Complain, Faults, refuse
+from data.faults import Complain, Faults, counted, refuse
 from data.hint_shapes import ADVICE, Hint, Shape, ShapesOfImage, draw, is_inside, read_hint_file
 from data.image_names import Finder, composed
+from data.index import class_palette
+from data.mask_values import TruthRule, read_with_facts, truth_rule
 from data.settings import DataSettings
+from data.tree import scan
+from data.truth_check import palette_reason
 from utils.choices import nearest
 from utils.errors import UserError
 from utils.file_digests import digest_files
 from utils.files import digest
 from utils.ignore import IGNORE
 from utils.names import shown
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -81,7 +88,9 @@ def open_hints(settings: DataSettings, index: Index) -> Hints:
         return NO_HINTS
     files = _hint_files(Path(settings.hints))
     states = tuple((path, (state := path.stat()).st_size, state.st_mtime_ns) for path in files)
-    return _cached(states, Path(settings.hints), Path(settings.root), settings.background, index)
+    return _cached(
+        states, Path(settings.hints), Path(settings.root), settings.background, _rule(settings, index), index
+    )
 
 
 def fingerprint_of(settings: DataSettings, cache: Path | None = None) -> str:
@@ -91,7 +100,7 @@ def fingerprint_of(settings: DataSettings, cache: Path | None = None) -> str:
 
 def check_hints(settings: DataSettings, index: Index, complain: Complain) -> None:
     """Complain of every kind of mistake in `data.hints`."""
-    reader = _Reader(Path(settings.root), settings.background, index, Faults(complain))
+    reader = _Reader(Path(settings.root), settings.background, _rule(settings, index), index, Faults(complain))
     reader.read(_hint_files(Path(settings.hints)), Path(settings.hints))
 
 
@@ -100,22 +109,34 @@ def _hint_files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(f"data.hints: there is no {path}; expected {ADVICE}")
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in (".png", ".json"))
+    tree = scan(path, (), refuse)
+    found = sorted(path / name for name in (*tree.images, *tree.files) if name.lower().endswith((".png", ".json")))
     if not found:
         raise UserError(f"data.hints: folder {path} is empty, it has no PNG and no JSON; expected {ADVICE}")
+    others = [name for name in tree.files if not name.lower().endswith(".json")]
+    for note in counted(path, "files that are no JSON and no PNG are left out", others, f"expected {ADVICE}"):
+        logger.warning("data.hints: %s", note)  # once in a process (utils/console.py)
     return found
 
 
 @lru_cache(maxsize=2)  # every stage asks, and the answer takes seconds where there are many images
-def _cached(states: tuple[tuple[Path, int, int], ...], top: Path, root: Path, background: str, index: Index) -> Hints:
-    return _Reader(root, background, index, Faults(refuse)).read([path for path, *_ in states], top)
+def _cached(
+    states: tuple[tuple[Path, int, int], ...], top: Path, root: Path, background: str, rule: TruthRule, index: Index
+) -> Hints:
+    return _Reader(root, background, rule, index, Faults(refuse)).read([path for path, *_ in states], top)
+
+
+def _rule(settings: DataSettings, index: Index) -> TruthRule:
+    """The colours of the classes."""
+    return truth_rule({}, index.class_names, "", class_palette(settings, index.class_names))
 
 
 class _Reader:
-    def __init__(self, root: Path, background: str, index: Index, faults: Faults):
-        self.index, self.faults = index, faults
+    def __init__(self, root: Path, background: str, rule: TruthRule, index: Index, faults: Faults):
+        self.rule, self.index, self.faults = rule, index, faults
         self.found: dict[str, Said] = {}
         self.records = {_path_of(record, root): record for record in index.records}
+        self.stems = {PurePosixPath(record.name).name for record in index.records}
         self.finder = Finder(root, self.records)
         self.folders = {part for path in self.records for part in path.split("/")[:-1]}
         self.labels = {composed(name): number for number, name in enumerate(index.class_names)}
@@ -124,11 +145,13 @@ class _Reader:
     def read(self, files: list[Path], top: Path) -> Hints:
         """Read, check and gather the hints of all files; `top` is `data.hints`."""
         for path in files:
+            inside = PurePosixPath(path.relative_to(top if path != top else top.parent).as_posix())
             if path.suffix.lower() == ".png":
-                self.add_mask(path, path.relative_to(top if path != top else top.parent).as_posix())
-            else:
-                for record in read_hint_file(path, self.faults):
-                    self.add_shapes(record)
+                self.add_mask(path, str(inside))
+                continue
+            found = read_hint_file(path, self.faults)
+            for record in found:
+                self.add_shapes(record, inside if len(found) == 1 else PurePosixPath())
         for name, said in self.found.items():
             self.check_drawn(name, said)
         if not self.found and not self.faults.found:
@@ -151,13 +174,16 @@ class _Reader:
         if size is None:
             return
         known, most = values[values != IGNORE], len(self.index.class_names)
+        row = replace(record, mask=path), read_with_facts(path)[1]
+        moved, _ = palette_reason([row], self.rule, "save it with the values of the classes")
         if not known.size:
             self.faults.add("empty", f"data.hints: {path} is empty: all of its pixels are 255, which says nothing")
         elif not known.any() and record.labels and 2 * known.size > values.size:
             what = "holds 0 and 255 alone, background in most places and else nothing"
-            self.faults.add(
-                "binary", f"data.hints: {path} {what}; write class values, 1 for {self.index.class_names[0]}"
-            )
+            value = f"{record.labels[0] + 1} for {self.index.class_names[record.labels[0]]}"
+            self.faults.add("binary", f"data.hints: {path} {what}; write class values, {value}")
+        elif moved:
+            self.faults.add("palette", f"data.hints: {moved}")
         elif known.max() > most:
             self.faults.add("class", f"data.hints: {path} has the value {known.max()}; known: 0..{most}, and 255")
         else:
@@ -170,12 +196,19 @@ class _Reader:
                 self.faults.add("twice", f"data.hints: {what}")
             said.mask = path
 
-    def add_shapes(self, found: ShapesOfImage) -> None:
-        """The shapes of one image."""
-        record = self._record(found.image, found.where) if found.shapes else None
+    def add_shapes(self, found: ShapesOfImage, inside: PurePosixPath) -> None:
+        """The shapes of one image; `inside` is the path of a file of this image alone, in the folder of hints."""
+        beside = f"{inside.parent}/{found.image}"  # LabelMe's names are relative to its file
+        name = beside if beside in self.records else found.image
+        record = self._record(name, found.where) if found.shapes else None
         size = self._fits(record, found.size, found.where) if record is not None else None
         if record is None or size is None:
             return
+        is_other = inside.stem != PurePosixPath(record.name).name and inside.stem in self.stems
+        folder, is_bare = inside.parent.name, "/" not in found.image
+        if is_other or (is_bare and folder in self.folders and folder not in record.image.parts):
+            what = f"the file is called as image '{inside.with_suffix('')}', and names image '{record.name}'"
+            self.faults.add("stem", f"{found.where}: {what}; correct the name in it, or rename the file")
         shapes = [(shape, self._label(shape, record, found.where)) for shape in found.shapes]
         known = [(shape, label) for shape, label in shapes if label is not None and is_inside(shape, size)]
         if len(known) < sum(label is not None for _, label in shapes):
@@ -187,11 +220,11 @@ class _Reader:
             said.shapes += known
 
     def check_drawn(self, name: str, said: Said) -> None:
-        """Complain where hints of an image contradict each other, in whatever files they are."""
+        """Complain where hints of an image contradict each other, in whatever files they are, or say nothing."""
         where = " and ".join(said.where)
         try:
             for text in said.draw()[1] if said.shapes else ():
-                self.faults.add("contradiction", f"{where}: hints of image '{name}' contradict: {text}")
+                self.faults.add("contradiction", f"{where}: hints of image '{name}' {text}")
         except UserError as error:
             self.faults.add("shape", f"{where}: {error}")
 

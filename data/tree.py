@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 # Folders that systems and file servers make, besides hidden ones: never data.
 SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "thumbnails", "thumbs", "_thumbs"})
+# What infer.py writes into its output folder, which the first one marks: predictions, so neither images nor truth.
+DONE, OUTPUT = ".done", ("masks", "overlays", "maps", "videos", "contact_sheet.jpg")
+RUN = {"run.json", "config.yaml"}  # what train.py writes into its run folder, among others
 NOT_CLASSES = ("masks", "lists", "labels", "annotations")  # folders that may be without images
 # Files beside images that are no images, or are read for something else.
 DOCUMENTS = frozenset((
@@ -33,7 +36,9 @@ class Tree:
     images: list[str] = field(default_factory=list)  # files whose suffix is that of an image format, sorted
     files: set[str] = field(default_factory=set)  # all others
     folders: list[str] = field(default_factory=list)  # sorted
-    system: list[str] = field(default_factory=list)  # images in hidden folders, in folders of thumbnails, and the like
+    system: list[str] = field(
+        default_factory=list
+    )  # images in hidden folders, of thumbnails, of our scripts, and the like
     broken: list[str] = field(default_factory=list)  # links that lead nowhere
 
     def notes(self, taken: Collection[str], classes_are_folders: bool) -> list[str]:
@@ -43,8 +48,10 @@ class Tree:
         for suffix in sorted(by_suffix.keys() - DOCUMENTS):
             what = f"files {f'with the suffix {suffix}' if suffix else 'without suffix'} are not read"
             notes += counted(self.root, what, by_suffix[suffix], "if these are images or masks, convert them to PNG")
-        remedy = "there is nothing to do unless these are your images: then rename the file or folder"
-        notes += counted(self.root, "hidden files or thumbnails are left out", self.system, remedy)
+        remedy = "there is nothing to do unless these are your images or truth: then rename or move the file or folder"
+        notes += counted(
+            self.root, "hidden files, thumbnails or files of infer.py and train.py are left out", self.system, remedy
+        )
         notes += self.broken_notes()
         if classes_are_folders:
             used = {str(parent) for path in (*self.images, *taken) for parent in PurePosixPath(path).parents} | {"."}
@@ -71,10 +78,13 @@ def scan(root: Path, named: Collection[str], complain: Complain) -> Tree:
         except OSError as error:
             complain(f"folder {root / folder} cannot be read ({error.strerror}); check who may read it")
             continue
+        inside = {entry.name for entry in entries}
+        system = inside if inside >= RUN else OUTPUT if DONE in inside else ()
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
             is_folder = entry.is_dir()
-            outside = is_system or (entry.name not in named and _is_system(entry.name, is_folder))
+            outside = is_system or entry.name in system
+            outside |= entry.name not in named and _is_system(entry.name, is_folder)
             if not is_folder:
                 _add_file(tree, path, entry, outside)
                 continue

@@ -14,6 +14,7 @@ if __name__ == "__main__":  # before imports that take seconds
 import csv
 import json
 import sys
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -34,6 +35,11 @@ def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
     if len(paths) < 2:
         raise UserError("a deviation needs at least two runs; give their folders or the files of evaluate.py --json")
     read = [_read(path) for path in paths]
+    bare = [{title: row | {"evaluated": {}} for title, row in rows.items()} for rows in read]  # without folders
+    for one, other in combinations(range(len(paths)), 2):
+        if bare[one] == bare[other]:
+            what = f"{paths[one]} and {paths[other]} have the same figures, as one run and its copy have"
+            raise UserError(f"{what}; give runs of different seeds")
     common = [title for title in read[0] if all(title in other for other in read)]
     if not common:
         raise UserError(f"{paths[0]} and the others have no evaluation in common; evaluate the same of all")

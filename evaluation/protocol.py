@@ -128,7 +128,8 @@ def _list_of(folder: Path, suffix: str, cfg: Config) -> tuple[str, Index]:
             continue  # this copy of the data has no such list
         if all((folder / f"{record.name}{suffix}").is_file() for record in index.records):
             return list_name, index
-    command, name = f"python train.py --config {folder.parent / RUN_SETTINGS}", seed_list(cfg)
+    run, name = folder.parent, seed_list(cfg)  # the folder is named, because the settings of a copied run name another
+    command = f"python train.py --config {run / RUN_SETTINGS} --run {run}"
     raise UserError(f"{folder} has not a file for each image of '{name}'; run the stages that are missing: {command}")
 
 
@@ -137,6 +138,8 @@ def _is_fresh(folder: Path, index: Index, cfg: Config) -> bool:
     try:
         stages = read_json(folder / RUN_RECORD)
         fresh = stages["report"]["finished"] > stages["segment"]["finished"]
+        if (network := folder / SEGMENTER).is_file():  # or put there since
+            fresh = fresh and network.stat().st_mtime <= stages["report"]["finished"]
         made_by = stages["pseudo"]["settings"] | stages["report"]["settings"]
         fresh = fresh and digest(made_by) == digest({name: settings_of(cfg, name) for name in made_by})
     except (KeyError, TypeError):

@@ -113,6 +113,8 @@ def check_predictions(index: Index, folder: Path, workers: int) -> None:
     records = [replace(record, mask=folder / f"{record.name}.png", truth=AS_IS) for record in index.records]
     found = _all_facts(replace(index, records=tuple(records)), workers, "check the masks")
     rows = [(record, facts) for record, facts in zip(records, found, strict=True) if not facts.problem]
+    if len(rows) < len(records):
+        return  # the evaluation refuses what cannot be read, and of the others alone nothing follows
     values, names = {value for _, facts in rows for value in facts.values}, ("background", *index.class_names)
     remedy = f"write class values 0..{len(names) - 1} (0 background, 1 {names[1]}) instead"
     classes = sorted(values - {0, IGNORE})

@@ -1,17 +1,21 @@
 """A folder of masks (of infer.py, of a run, or any other) with the class of each value and the image of each mask."""
 
 import json
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image
+
 from data.artifacts import names_in_mask
 from data.dataset import Index
-from data.faults import grouped
-from data.images import DAMAGED_IMAGE, IMAGE_SUFFIXES, open_image
+from data.faults import grouped, refuse
+from data.images import DAMAGED_IMAGE, IMAGE_SUFFIXES, open_image, orientation_of
 from data.index import open_index
 from data.mask_values import opened_mask
+from data.tree import scan
 from inference.images import MASKS
 from inference.output_folder import CLASSES, PREDICTIONS
 from stages.config import load_config
@@ -21,6 +25,7 @@ from utils.ignore import IGNORE
 from utils.names import fault_of, shown
 from utils.run import RUN_SETTINGS, run_of
 
+logger = logging.getLogger(__name__)
 IMAGE_SUFFIX = ".jpg"  # of an image that is not given
 
 
@@ -48,10 +53,13 @@ def open_mask_set(folder: Path, classes: Sequence[str] = (), images: Path | None
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; expected masks ID.png in it, or what infer.py wrote")
+    if "background" in map(str.casefold, classes) or len(set(classes)) < len(classes):
+        what = "names are of the mask values from 1 on, each once; 0 is background"
+        raise UserError(f"--classes {','.join(classes)}: {what}; remove what is no class, or is there twice")
     if (folder / PREDICTIONS).is_file():
         found = _of_inference(folder)
         return _renamed(found.masks, classes) if classes else found
-    paths = sorted(folder.rglob("[!.]*.png"))
+    paths = sorted(folder / path for path in scan(folder, (), refuse).images if path.endswith(".png"))
     if not paths:
         raise UserError(f"{folder} holds no masks; expected ID.png in it, or the folder that infer.py wrote")
     by_name = {path.relative_to(folder).with_suffix("").as_posix(): path for path in paths}
@@ -64,6 +72,12 @@ def open_mask_set(folder: Path, classes: Sequence[str] = (), images: Path | None
             remedy = f"give {folder.parent}, which infer.py wrote and which has them"
         raise UserError(f"{folder} {what}; {remedy}")
     suffixes = {record.name: record.image.suffix for record in index.records} if index else {}
+    if suffixes.keys() > by_name.keys():
+        missing = sorted(suffixes.keys() - by_name.keys())
+        text = (
+            "%d of the %d images of the run's list have no mask in %s, first %s; let train.py finish, if these matter"
+        )
+        logger.warning(text, len(missing), len(suffixes), folder, missing[0])
     if images is not None:
         suffixes = _suffixes(images, by_name)
     masks = (MaskFile(name, path, name + suffixes.get(name, IMAGE_SUFFIX)) for name, path in by_name.items())
@@ -129,8 +143,13 @@ def _suffixes(images: Path, masks: dict[str, Path]) -> dict[str, str]:
             expected = f"expected one, {name}{IMAGE_SUFFIX} or another suffix there"
             raise UserError(f"--images {images}: {many} of mask {mask}; {expected}")
         with suppress(*DAMAGED_IMAGE), open_image(own[0], "image") as image, opened_mask(mask) as opened:
-            if sorted(image.size) != sorted(opened.size):  # an image may lie on its side
+            if image.size != opened.size and _upright_size(image) != _upright_size(opened):
                 sizes = "{} x {} pixels, its mask {} {} x {}".format(*image.size, mask, *opened.size)
                 raise UserError(f"image {own[0]} has {sizes}; make masks of the image's size")
         suffixes[name] = own[0].suffix
     return suffixes
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an image that may lie on its side."""
+    return image.size[::-1] if orientation_of(image) >= 5 else image.size

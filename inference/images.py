@@ -16,7 +16,7 @@ from data.image_names import Finder, composed
 from data.images import IMAGE_SUFFIXES, read_image
 from data.label_table import read_label_table
 from data.pixels import AUTO, PixelRule
-from data.tree import find_images
+from data.tree import DONE, OUTPUT, find_images
 from utils.choices import nearest
 from utils.errors import UserError
 from utils.names import shown
@@ -26,7 +26,7 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".m
 MOST_NAMES = 30  # class names in a message
 
 # What infer.py writes into its output folder (inference/output_folder.py).
-MASKS, OVERLAYS, MAPS, VIDEOS, DONE, SHEET = "masks", "overlays", "maps", "videos", ".done", "contact_sheet.jpg"
+MASKS, OVERLAYS, MAPS, VIDEOS, SHEET = OUTPUT
 SUFFIXES = {MASKS: ".png", OVERLAYS: ".jpg", MAPS: ".npz", DONE: ".json"}
 
 

@@ -138,9 +138,13 @@ def test_undo_next_and_a_second_click_on_the_same_spot(browser, project, tmp_pat
     load(browser, tmp_path / "more.json", records)
     assert text(browser, "hint-count") == "4 hints on 3 images"
     assert saved(browser, tmp_path / "again") == records
+    others = [record | {"shapes": [polygon | {"points": [[2, 2], [9, 2], [5, 9]]}]} for record in records[::2]]
+    for _ in range(2):  # a second file adds to the first, and what is there already is not doubled
+        load(browser, tmp_path / "others.json", [*others, records[0]])
+        assert text(browser, "hint-count") == "6 hints on 4 images"
     load(browser, tmp_path / "resized.json", [records[0] | {"width": 99}])
     assert f"{records[0]['image']} had 99 x" in text(browser, "hint-status")
-    assert text(browser, "hint-count") == "4 hints on 3 images"
+    assert text(browser, "hint-count") == "6 hints on 4 images"
 
 
 def test_by_keyboard_alone(browser, project, tmp_path):

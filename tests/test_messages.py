@@ -81,6 +81,7 @@ evaluate --model_path {tensors.pth} => is not an IBBNet checkpoint | expected a 
 evaluate CONFIG --model_path {pets.pth} => knows other classes than the data: cat, dog and | --config
 evaluate CONFIG MODEL --split trian => there is no list 'trian' | lists there: train, val
 evaluate CONFIG MODEL --set data.val_list= => --split val: the settings name no such list | give a list's name or file
+evaluate CONFIG --masks {text.txt} => text.txt: there is no such folder | check the path
 evaluate CONFIG --masks {empty} => there is no mask | expected a palette or grey PNG
 evaluate CONFIG --seeds {empty} => there is no seed file | run the stage that writes it
 evaluate CONFIG --masks {small_masks} => they must be of one image
@@ -131,6 +132,8 @@ exports.masks {strange_masks} --export coco --output {out} --classes cat,dog => 
 exports.masks {small_masks} --export yolo --output {out} --classes cat --images {none} => there is no such folder
 exports.masks {small_masks} --export yolo --output {out} --classes cat --images {empty} => there is no image of
     mask | expected
+exports.masks {small_masks} --export coco --output {out} --classes background,cat => 0 is background | remove what
+exports.masks {small_masks} --export coco --output {out} --classes cat,dog,cat => each once | remove what is no class
 exports.masks {small_masks} --export yolo,tar --output {out} => no format 'tar' | expected some of
 evaluation.gather {empty} => at least two runs | give their folders or the files of evaluate.py --json
 evaluation.gather {empty} {own} => holds no figures | expected a run folder with

@@ -162,8 +162,10 @@
         const strange = found.find((shape) => ![...Object.values(KINDS), "polygon"].includes(shape.shape_type));
         if (strange) throw Error(`${image} has a ${strange.shape_type}, which this page cannot draw`);
       }
-      others = records.filter((record) => !here.has(record.image));
-      records.filter((record) => here.has(record.image)).forEach((record) => hints.set(record.image, record.shapes));
+      const isNew = (given) => (one) => !given.some((other) => JSON.stringify(other) === JSON.stringify(one));
+      others = [...others, ...records.filter((record) => !here.has(record.image)).filter(isNew(others))];
+      for (const { image, shapes: found } of records.filter((record) => here.has(record.image)))
+        hints.set(image, [...(hints.get(image) ?? []), ...found.filter(isNew(hints.get(image) ?? []))]);
       draw();
       tell(`opened ${count()}${others.length ? `, ${others.length} images of them not on this page` : ""}`);
     } catch (error) {

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,6 +140,16 @@ BOX = shape("rectangle", "cat", [2, 2], [12, 12])
         ([BOX, shape("rectangle", "background", [0, 0], [20, 20])], {}, r"contradict: a box has nothing left"),
         ([shape("point", "cat", [9, 9]), shape("point", "background", [9, 9])], {}, r"contradict: one is wholly"),
         ([shape("rectangle", "cat", [0, 0.2], [0.5, 1])], {}, r"all of its points are within 0\.\.1, .* pixels"),
+        ([CAT], {"width": "80"}, r"record 1: the height and width of the image are 30 and '80'; expected pixels"),
+        ([CAT], {"height": None}, r"height and width of the image are None and 40"),
+        ([shape("point", "cat", "12", "34")], {}, r"a point no number"),
+        ([shape("rectangle", "cat", [9, 9], [9, 20])], {}, r"a rectangle has no area"),
+        (
+            [shape("rectangle", "background", [9, 2], [20, 9], [13, 20], [2, 13])],
+            {},
+            r"or is turned; draw .* a polygon",
+        ),
+        ([shape("polygon", "cat", [5, 5], [9, 9], [13, 13])], {}, r"image 'p0' cover no pixel: one is too thin"),
     ],
 )
 def test_a_mistake_has_one_clear_message(data, shapes, more, message):
@@ -169,20 +180,81 @@ def test_another_file_or_folder_is_refused(data, tmp_path):
         ("[]", r"holds no hints; expected hints of this project, LabelMe's or COCO's JSON"),
         ('{"hints": [3]}', r"record 1: expected 'image'"),
         ('{"images": [{}], "annotations": [], "categories": []}', r"malformed as COCO's file"),
-        (
-            '{"images": [{"id": 1, "file_name": "p0.jpg"}], "categories": [{"id": 1, "name": "cat"}], "annotations": '
-            '[{"image_id": "1", "category_id": 1, "bbox": [1, 1, 5, 5]}]}',
-            r"malformed as COCO's file \(KeyError: '1'\)",
-        ),
-        (
-            '{"images": [{"id": 1, "file_name": "p0.jpg"}], "categories": [{"id": 1, "name": "cat"}], "annotations": '
-            '[{"image_id": 1, "category_id": 1, "bbox": [0.1, 0.2, 0.5, 0.5]}]}',
-            r"all of its points are within 0\.\.1, as parts of the size; give pixels",
-        ),
     ):
         Path(settings.hints).write_text(content)
         with pytest.raises(UserError, match=message):
             open_hints(settings, index)
+
+
+BOTH = [{"id": 1, "file_name": "p0.jpg"}, {"id": 1, "file_name": "p1.jpg"}]  # with one id
+RUNS = {"size": SIZE, "counts": [0, 150, 1050]}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"image_id": "1"}, r"malformed as COCO's file \(KeyError: '1'\)"),
+        ({"bbox": [0.1, 0.2, 0.5, 0.5]}, r"all of its points are within 0\.\.1, as parts of the size; give pixels"),
+        ({"bbox": [9, 9, 0, 0]}, r"the box of annotation 5 has no area"),
+        ({"bbox": [9, 9, -4, -4]}, r"the box of annotation 5 has no area"),
+        ({"attributes": {"rotation": 30.0}}, r"annotation 5 .* is turned; give an outline"),
+        ({"segmentation": [[2, 2, 60, 2, 60, 9]]}, r"a hint of image 'p0' lies outside of its 40 x 30 pixels"),
+        ({"segmentation": RUNS, "iscrowd": 1}, r"all annotations of cat are marked iscrowd, .* set iscrowd to 0"),
+        ({"segmentation": {"size": SIZE, "counts": [1200]}}, r"cover no pixel"),
+        ({"images": BOTH}, r"two images or two categories have one id"),
+        ({"segmentation": RUNS, "iscrowd": "0"}, None),
+        ({"attributes": {"rotation": 0.0, "occluded": False}}, None),
+    ],
+)
+def test_mistakes_in_a_coco_file_are_told(data, row, message):
+    settings, index = data
+    row = {"id": 5, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]} | row
+    coco = {"images": row.pop("images", BOTH[:1]), "categories": [{"id": 1, "name": "cat"}], "annotations": [row]}
+    Path(settings.hints).write_text(json.dumps(coco))
+    if message is None:
+        assert open_hints(settings, index)
+        return
+    with pytest.raises(UserError, match=message):
+        open_hints(settings, index)
+
+
+def test_a_file_that_is_called_as_another_image_is_refused(data, tmp_path):
+    settings, index = data
+    labelme = {"imagePath": "p0.jpg", "imageHeight": 30, "imageWidth": 40, "shapes": [CAT]}
+    for name, is_refused in (("anything", False), ("p0", False), ("p1", True)):
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(labelme))
+        with (
+            pytest.raises(UserError, match=r"called as image 'p1', and names image 'p0'")
+            if is_refused
+            else nullcontext()
+        ):
+            open_hints(replace(settings, hints=str(path)), index)
+
+
+def test_a_file_of_labelme_is_of_the_image_beside_it(tmp_path):
+    root = put(tmp_path / "data", "cat/1.jpg", "dog/1.jpg", "dog/2.jpg")
+    settings = DataSettings(kind="folder", root=str(root), hints=str(tmp_path / "hints"))
+    index = open_index(settings, "all")
+    labelme = {"imageHeight": 8, "imageWidth": 8, "shapes": [shape("point", "background", [1, 1])]}
+    for name in ("dog/1", "cat/1", "cat/2"):
+        path = tmp_path / f"hints/{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(labelme | {"imagePath": f"{path.stem}.jpg"}))
+        if name != "cat/2":
+            assert name in open_hints(settings, index).images
+    with pytest.raises(UserError, match="called as image 'cat/2', and names image 'dog/2'"):
+        open_hints(settings, index)
+
+
+def test_hidden_files_are_no_hints_and_others_are_told(data, tmp_path, caplog):
+    settings, index = data
+    write(settings, CAT)
+    for name in ("folder/p0.json", "folder/.trash/p0.json", "folder/__MACOSX/._p0.json", "folder/annotations.xml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(Path(settings.hints).read_text() if name == "folder/p0.json" else "{")
+    assert str(open_hints(replace(settings, hints=str(tmp_path / "folder")), index)) == "1 images with 1 areas"
+    assert "files that are no JSON and no PNG are left out: 1, first annotations.xml" in caplog.text
 
 
 def test_a_png_that_does_not_fit_is_refused(data, tmp_path):
@@ -197,6 +269,14 @@ def test_a_png_that_does_not_fit_is_refused(data, tmp_path):
         write_mask(tmp_path / "masks/p0.png", np.full(size, value, np.uint8))
         with pytest.raises(UserError, match=message):
             open_hints(replace(settings, hints=str(tmp_path / "masks")), index)
+    black, red = [0, 0, 0], [128, 0, 0]  # of background and cat; a paint program has numbered them anew
+    write_mask(tmp_path / "masks/p0.png", np.tile([0, 1, IGNORE, IGNORE], (30, 10)), np.array([red, black]))
+    with pytest.raises(UserError, match=r"value 0 has #800000, the colour of cat; .*; save it with the values of"):
+        open_hints(replace(settings, hints=str(tmp_path / "masks")), index)
+    (tmp_path / "masks/p0.png").unlink()
+    write_mask(tmp_path / "masks/p1.png", np.zeros(SIZE[::-1], np.uint8))  # of an image without a cat
+    with pytest.raises(UserError, match="write class values, 2 for dog"):
+        open_hints(replace(settings, hints=str(tmp_path / "masks")), index)
 
 
 @pytest.mark.parametrize("folder", ["hints", "hints/mine"])

@@ -40,5 +40,9 @@ def test_a_figure_that_no_run_has_leaves_the_others_in_their_columns(paths):
 
 
 def test_what_is_no_repeat_is_refused(paths):
-    ended = call("evaluation.gather", paths[0], paths[3])
-    assert (ended.code, "images is 10 and 20" in ended.err) == (2, True), ended.err
+    paths.append(paths[0].with_name("copied.json"))
+    content = json.loads(paths[0].read_text())
+    paths[4].write_text(json.dumps(content | {"evaluated": content["evaluated"] | {"path": "elsewhere"}}))
+    for other, message in ((paths[3], "images is 10 and 20"), (paths[4], "have the same figures, as one run and its")):
+        ended = call("evaluation.gather", paths[0], other)
+        assert (ended.code, message in ended.err) == (2, True), ended.err

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 
@@ -64,6 +65,23 @@ def test_a_run_is_predicted_anew_by_other_settings(project):
     assert [row["evaluated"]["refine"] for row in predicted] == ["par", "none", "par", "none"]
     assert [row["over_activation"] == 1 for row in predicted] == [True, False, True, False]
     assert found[2]["evaluated"]["scales"] == [1.0, 0.5]  # of the seeds as they were made
+
+
+def test_a_run_is_predicted_anew_by_another_network(project):
+    for path in (project.run / "predictions").rglob("*.png"):
+        write_mask(path, np.ones_like(read_mask(path)))
+    os.utime(project.run / "segmenter.pth")
+    call("evaluate", "--run", project.run, "--json", project.folder / "f.json").well()
+    found = json.loads((project.folder / "f.json").read_text())
+    assert found["segmentation, predicted labels"]["over_activation"] < 1
+
+
+def test_a_copied_run_that_is_not_whole_is_finished_in_its_own_folder(project):
+    copied = project.run.rename(project.folder / "copied")
+    next((copied / "pseudo").glob("*.png")).unlink()
+    ended = call("evaluate", "--run", copied)
+    command = f"python train.py --config {copied / 'config.yaml'} --run {copied}"
+    assert (ended.code, command in ended.err) == (2, True), ended.err
 
 
 def test_an_option_that_changes_nothing_is_refused(data, tmp_path):

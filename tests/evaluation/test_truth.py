@@ -94,6 +94,10 @@ def test_predictions_that_hold_none_of_the_labels_are_told(tmp_path, caplog):
     found = index(tmp_path, *[np.tile([0, 1], (3, 2))] * 2, *[np.tile([0, 2], (3, 2))] * 3)
     check_predictions(found, tmp_path, 0)
     assert "3 of 5 masks hold none of the labels of their images, first" in caplog.text
+    caplog.clear()
+    next(tmp_path.glob("*.png")).unlink()  # which is the first thing to mend
+    check_predictions(found, tmp_path, 0)
+    assert not caplog.text
 
 
 @pytest.mark.parametrize(

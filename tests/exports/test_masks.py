@@ -142,6 +142,7 @@ class TestVocServer:
 class TestMistakes:
     def test_the_command_takes_file_names_from_the_images(self, masks, tmp_path):
         images, out = tmp_path / "images", tmp_path / "out"
+        write_mask(tmp_path / "masks/.trash/a.png", np.zeros((4, 4)))  # hidden, so no mask
         for name in ("a.PNG", "b.jpeg", "deep/ü c.webp"):
             (images / name).parent.mkdir(parents=True, exist_ok=True)
             (images / name).touch()
@@ -156,6 +157,7 @@ class TestMistakes:
         [
             ({"a.jpg": (30, 20), "a.png": (30, 20)}, "several images, a.jpg and a.png, are of mask"),
             ({"a.jpg": (60, 40)}, "a.jpg has 40 x 60 pixels, its mask .*a.png 20 x 30"),
+            ({"a.jpg": (20, 30)}, "a.jpg has 30 x 20 pixels, its mask .*a.png 20 x 30"),
             ({}, "there is no image of mask"),  # but for the mask itself
         ],
     )
@@ -166,6 +168,18 @@ class TestMistakes:
         folder = tmp_path / "images" if images else tmp_path / "masks"
         with pytest.raises(UserError, match=expected):
             open_mask_set(tmp_path / "masks", NAMES, folder)
+
+    def test_an_image_may_lie_on_its_side(self, tmp_path):
+        write_mask(tmp_path / "masks/a.png", np.ones((30, 20)))
+        exif = Image.Exif()
+        exif[274] = 6
+        Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
+        assert open_mask_set(tmp_path / "masks", NAMES, tmp_path).masks[0].image == "a.jpg"
+
+    def test_a_run_that_is_not_finished_is_told(self, project, caplog):
+        next((project.run / "pseudo").glob("*.png")).unlink()
+        assert len(open_mask_set(project.run / "pseudo").masks) == 5
+        assert "1 of the 6 images of the run's list have no mask" in caplog.text
 
     def test_classes_are_those_that_the_masks_were_written_with(self, tmp_path):
         write_mask(tmp_path / "out/masks/a.png", np.zeros((4, 4)), class_names=("cat", "dog"))
