@@ -113,6 +113,8 @@ def main() -> None:
     settings = load_config(args.config or "config.yaml", args.preset, overrides) if args.config or args.preset else None
     path = args.model_path or default_checkpoint(settings or Config())
     allowed = [name.strip() for name in args.classes.split(",") if name.strip()]
+    if args.classes and not allowed:
+        raise UserError(f"--classes {args.classes}: expected names, such as cat,dog; leave it out to find all classes")
     if args.limit < 0:
         raise UserError(f"--limit {args.limit}: expected a number of images, or 0 for all")
     if args.batch < 1:

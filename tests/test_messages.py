@@ -112,6 +112,7 @@ infer --input {own} MODEL --labels {other.csv} => none of its 1 rows names an im
 infer --input {own} MODEL --limit -1 => --limit -1 | expected a number of images, or 0 for all
 infer --input {own} MODEL --limit few => invalid int value: 'few'
 infer --input {own} MODEL --batch 0 => --batch 0 | leave it out for one at a time
+infer --input {own} MODEL --classes , => --classes ,: expected names | leave it out to find all classes
 infer --input {own} MODEL --tile 9 => --tile 9 | or 0 for whole images
 infer --input {own} --model_path {classifier.pth} --tile 200 => --tile needs a segmentation network | leave --tile out
     or train on
