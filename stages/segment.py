@@ -112,7 +112,8 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
     run.replace_output()
     save_network(run.path(what.checkpoint), "segmenter", segmenter, index.class_names, cfg, figures)
     some = (read_mask(run.path(what.masks) / f"{record.name}.png") for record in spread(index.records, MOST))
-    return {"images": len(index), **figures, "warnings": loss_warnings(figures["segmentation"], some, weight)}
+    warnings = from_main(lambda: loss_warnings(figures["segmentation"], some, weight))  # one process reads them
+    return {"images": len(index), **figures, "warnings": warnings}
 
 
 def object_weight(cfg: Config, index: Index, folder: Path) -> float:
