@@ -37,7 +37,7 @@ QUICK = (
     *("device=cpu", "workers=0", "data.shapes_train=32", "data.shapes_val=3", "data.shapes_size=128"),
     *("cam.epochs=6", "cam.batch_size=8", "cam.crop_size=128", "cam.resize_long=[112,160]", "cam.scales=[1.0]"),
     *("ibb.iterations=1", "ibb.epochs=0", "report.enabled=false"),
-    *("segment.epochs=1", "segment.batch_size=8", "segment.crop_size=128", "segment.scales=[1.0]"),
+    *("segment.epochs=6", "segment.batch_size=8", "segment.crop_size=128", "segment.scales=[1.0]"),
 )
 
 

@@ -144,9 +144,6 @@ def _search(source: str | Path, output: Path, recursive: bool) -> tuple[Path, li
     Files of other suffixes are counted in a warning; hidden ones, and those of infer.py itself, are not.
     """
     matches = _matches(source)
-    if not matches:
-        what = "there is no such file or folder, and no file of this pattern"
-        raise UserError(f"--input {source}: {what}; check the path from {Path.cwd()}")
     is_image = [match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES for match in matches]
     images = list(itertools.compress(matches, is_image))
     broken = [str(match) for match in matches if not match.exists()]
@@ -185,4 +182,7 @@ def _matches(source: str | Path) -> list[Path]:
     """The path itself, or where there is none what it matches as a pattern, sorted; a name may hold brackets."""
     if Path(source).exists():
         return [Path(source)]
-    return [Path(name) for name in sorted(glob.glob(str(source), recursive=True))]
+    if not (names := sorted(glob.glob(str(source), recursive=True))):
+        what = "there is no such file or folder, and no file of this pattern"
+        raise UserError(f"--input {source}: {what}; check the path from {Path.cwd()}")
+    return [Path(name) for name in names]

@@ -109,12 +109,21 @@ def keys_of_kind(browser, kind: str) -> None:
     browser.find_element("id", f"kind-{kind}").click()
 
 
+def assert_drawn_in_the_color_beside_its_class(browser) -> None:
+    colors = """return ["#label-color", "#canvas circle:last-of-type"].map((found, index) =>
+        getComputedStyle(document.querySelector(found))[["backgroundColor", "fill"][index]])"""
+    beside, drawn = browser.execute_script(colors)
+    assert beside == drawn
+
+
 def test_undo_next_and_a_second_click_on_the_same_spot(browser, project, tmp_path):
     open_editor(browser, project)
     first = shown(browser)
     pointer(browser, "mouse", (0.5, 0.5))
+    assert_drawn_in_the_color_beside_its_class(browser)
     choose(browser, "label", "background")
     pointer(browser, "mouse", (0.5, 0.5))  # a correction, not a contradiction
+    assert_drawn_in_the_color_beside_its_class(browser)
     assert text(browser, "hint-count") == "1 hint on 1 image"
     pointer(browser, "mouse", (0.9, 0.9))
     browser.find_element("id", "undo").click()
@@ -154,7 +163,9 @@ def test_by_keyboard_alone(browser, project, tmp_path):
     browser.execute_script("document.getElementById('canvas').focus()")
     press(browser, "2", "ARROW_LEFT", "ARROW_UP", "ENTER", "b", "ENTER", *["ARROW_RIGHT", "ARROW_DOWN"] * 6, "ENTER")
     assert text(browser, "hint-count") == "2 hints on 1 image"
-    press(browser, "u", "p", "1", "ENTER", "n")
+    press(browser, "u", "p", "1", "ENTER")
+    assert_drawn_in_the_color_beside_its_class(browser)
+    press(browser, "n")
     shapes = saved(browser, tmp_path / "saved")[0]["shapes"]
     assert [shape["shape_type"] for shape in shapes] == ["point", "point"]
 

@@ -68,6 +68,7 @@
         svg("path", { ...style, d: `M${x} ${y - 9 * scale()}v${18 * scale()}` }));
     }
     byId("undo").disabled = !shapes().length;
+    byId("label-color").style.background = hue(byId("label").value);
     byId("hint-count").textContent = count();
   }
 
@@ -194,6 +195,7 @@
     else if (event.key === "n") step(1);
     else if (/^[1-9]$/.test(event.key) && byId("label").options[event.key - 1]) {
       byId("label").selectedIndex = event.key - 1;
+      draw();
     } else return;
     event.preventDefault();
   }
@@ -214,6 +216,7 @@
   canvas.onpointerup = () => { if (drawing && !cross) finish(); };
   canvas.onpointercancel = () => { drawing = null; draw(); };
   byId("give-hints").onclick = () => { open(); byId("editor").showModal(); draw(); };
+  byId("label").onchange = draw;
   byId("undo").onclick = undo;
   byId("hint-previous").onclick = () => step(-1);
   byId("hint-next").onclick = () => step(1);

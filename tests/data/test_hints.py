@@ -75,7 +75,7 @@ def test_all_formats_say_the_same(data, tmp_path):
     np.testing.assert_array_equal(hints.of("p0").values, expected)
     (masks / "more.json").write_text(json.dumps({"hints": [{"image": "p0", "shapes": [BACKGROUND]}]}))
     mixed = open_hints(replace(settings, hints=str(masks)), index)
-    assert str(mixed) == "1 images with 1 points, 1 areas"
+    assert str(mixed) == "images: 1, points: 1, areas: 1"
     assert set(np.unique(mixed.of("p0").values)) == {0, 1, IGNORE}
     assert mixed.of("p1") is None
     write_mask(masks / "second/p0.png", expected)
@@ -253,7 +253,7 @@ def test_hidden_files_are_no_hints_and_others_are_told(data, tmp_path, caplog):
     for name in ("folder/p0.json", "folder/.trash/p0.json", "folder/__MACOSX/._p0.json", "folder/annotations.xml"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(Path(settings.hints).read_text() if name == "folder/p0.json" else "{")
-    assert str(open_hints(replace(settings, hints=str(tmp_path / "folder")), index)) == "1 images with 1 areas"
+    assert str(open_hints(replace(settings, hints=str(tmp_path / "folder")), index)) == "images: 1, areas: 1"
     assert "files that are no JSON and no PNG are left out: 1, first annotations.xml" in caplog.text
 
 

@@ -51,7 +51,7 @@ def test_hints_change_what_depends_on_them_and_nothing_else(project):
         assert seed.maps[:, inside].max(initial=0) <= 1 / 255
     record = json.loads((project.run / "stages.json").read_text())["pseudo"]["result"]
     assert record["hinted_images"] == 2
-    assert "2 images with 2 areas" in record["chosen"][-1]
+    assert "images: 2, areas: 2" in record["chosen"][-1]
     assert "hints of " in (project.run / "report.html").read_text(encoding="utf-8")
     assert project.train(*words).stages("done") == []
     assert project.train().code == 0
