@@ -119,6 +119,7 @@ def assert_drawn_in_the_color_beside_its_class(browser) -> None:
 def test_undo_next_and_a_second_click_on_the_same_spot(browser, project, tmp_path):
     open_editor(browser, project)
     first = shown(browser)
+    assert text(browser, "editor-legend")
     pointer(browser, "mouse", (0.5, 0.5))
     assert_drawn_in_the_color_beside_its_class(browser)
     choose(browser, "label", "background")

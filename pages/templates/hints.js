@@ -27,7 +27,10 @@
   const shapes = () => hints.get(item().title) ?? [];
   const scale = () => item().size[1] / byId("canvas").getBoundingClientRect().width;  // pixels per screen pixel
   const kind = () => document.querySelector("input[name=kind]:checked").value;
-  const hue = (label) => (label === labels[0] ? "#000" : `hsl(${(labels.indexOf(label) * 137) % 360}, 90%, 55%)`);
+  // That of the masks on the page; a class that none of them has gets one of its own.
+  const colors = new Map(items.flatMap((each) => each.layers).flatMap((layer) => layer.legend));
+  const colorOf = (label) => (label === labels[0] ? "#000"
+    : colors.get(label) ?? `hsl(${(labels.indexOf(label) * 137) % 360}, 90%, 55%)`);
 
   function tell(text) {
     byId("hint-status").textContent = text;
@@ -42,11 +45,11 @@
   function element(shape) {
     const width = Math.max(2, 5 * scale());
     const points = shape.points.map((point) => point.join(",")).join(" ");
-    const style = { stroke: hue(shape.label), "stroke-width": width, fill: "none" };
+    const style = { stroke: colorOf(shape.label), "stroke-width": width, fill: "none" };
     const [[x, y], [toX, toY] = [x, y]] = [shape.points[0], shape.points.at(-1)];
     const box = { x: Math.min(x, toX), y: Math.min(y, toY), width: Math.abs(toX - x), height: Math.abs(toY - y) };
     const drawn = {
-      point: () => svg("circle", { ...style, cx: x, cy: y, r: 1.2 * width, fill: hue(shape.label), stroke: "#fff",
+      point: () => svg("circle", { ...style, cx: x, cy: y, r: 1.2 * width, fill: colorOf(shape.label), stroke: "#fff",
         "stroke-width": width / 3 }),
       line: () => svg("polyline", { ...style, points }),
       polygon: () => svg("polygon", { ...style, points }),
@@ -68,7 +71,7 @@
         svg("path", { ...style, d: `M${x} ${y - 9 * scale()}v${18 * scale()}` }));
     }
     byId("undo").disabled = !shapes().length;
-    byId("label-color").style.background = hue(byId("label").value);
+    byId("label-color").style.background = colorOf(byId("label").value);
     byId("hint-count").textContent = count();
   }
 
@@ -79,6 +82,11 @@
     const certainty = item().certainty;
     byId("editor-note").textContent = certainty === null ? "" : `certainty ${certainty.toFixed(2)}`;
     const mask = item().layers.findLast((layer) => layer.over && layer.legend.length);
+    byId("editor-legend").replaceChildren(...(mask ? mask.legend : []).flatMap(([name, color]) => {
+      const swatch = Object.assign(document.createElement("span"), { className: "swatch" });
+      swatch.style.background = color;
+      return [swatch, ` ${name} `];
+    }));
     byId("under").src = item().uri;
     byId("over").hidden = !mask;
     if (mask) byId("over").src = mask.uri;
@@ -104,7 +112,7 @@
         <= 0.01 * Math.max(...item().size);
     hints.set(item().title, [...shapes().filter((other) => !near(other)), shape]);
     isSaved = false;
-    tell(`${shape.shape_type}: ${shape.label}`);
+    tell(`${shape.shape_type === "rectangle" ? "box" : shape.shape_type}: ${shape.label}`);
   }
 
   function begin(point) {
