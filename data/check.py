@@ -11,8 +11,8 @@ and writes into --output as report.txt and report.json (everything) and contact_
   read or need a setting, masks of another size, with values of no class, or that contradict the labels of their images,
   and hints that cannot be;
 * notes, which are yours to judge: images without label, classes with one image or none, class names that differ in
-  nothing but capitals, images that nothing names, the same image twice, the same image in training and validation,
-  images that are nearly black or white, what was found beside the images and not taken.
+  nothing but capitals, images that nothing names, the same image twice, the same or nearly the same image in
+  training and validation, images that are nearly black or white, what was found beside the images and not taken.
 
 Ends with exit code 2 if there are problems.
 """

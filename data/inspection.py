@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from data.dataset import Index, Record, check_fit
 from data.faults import counted, grouped
@@ -24,6 +25,8 @@ from utils.reading import load_items
 
 Item = TypeVar("Item")
 LEAST = 3  # images of a class, before it is compared with others
+THUMBNAIL = 32  # pixels of the side of small grey copies, by which images are compared
+ALIKE = 0.97  # correlation of two of them: one scene seen twice; of different photographs of VOC at most 0.91
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Facts:
     image: Path
     size: tuple[int, int] = (0, 0)  # (H, W), upright; (0, 0) where it cannot be read
     content: str = ""  # fingerprint of its pixels; equal images have equal ones, whatever their format
+    thumbnail: bytes = b""  # its grey copy of `THUMBNAIL` x `THUMBNAIL` pixels
     look: str = ""  # `nearly black`, `nearly white`, `flat` or `DRAWN`, as the network sees it; else empty
     depth: Depth | None = None  # its values, where they are not of 8 bits
     frames: int = 1  # images that the file holds
@@ -132,7 +136,8 @@ def _facts_of(record: Record) -> Facts:
     size = (image.height, image.width)
     content = hashlib.sha256(f"{size}".encode() + image.tobytes()).hexdigest()
     frames = 1 if record.pixels.bands else frames_of(record.image)
-    facts = Facts(record.image, size, content, look_of(np.asarray(image)), depth, frames)
+    thumbnail = image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX).tobytes()
+    facts = Facts(record.image, size, content, thumbnail, look_of(np.asarray(image)), depth, frames)
     if record.mask is None or not record.mask.is_file():
         return facts
     values, mask = read_with_facts(record.mask, record.truth, record.labels)
@@ -245,10 +250,29 @@ def _image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
         yield f"{len(group)} files are the same image{differ}: {', '.join(map(str, group))}"
     train, val = (findings.lists.get(name) for name in (cfg.data.train_list, cfg.data.val_list))
     if train is not None and val is not None and train is not val:
-        trained = {findings.facts[record.image].content for record in train.records} - {""}
-        both = (findings.facts[r.image] for r in val.records if findings.facts[r.image].content in trained)
-        what = f"images of list '{cfg.data.val_list}' that are in list '{cfg.data.train_list}' too"
-        yield from _images(f"{what}, of {len(val)}", both, "figures on them say little about new images")
+        trained, new = ([findings.facts[record.image] for record in index.records] for index in (train, val))
+        known, remedy = {facts.content for facts in trained} - {""}, "figures on them say little about new images"
+        what = f"images of list '{cfg.data.val_list}' that {{}} list '{cfg.data.train_list}'{{}}, of {len(val)}"
+        yield from _images(what.format("are in", " too"), (one for one in new if one.content in known), remedy)
+        others = [facts for facts in new if facts.content not in known]
+        nearly = what.format("are nearly the same as one of", "")
+        yield from counted("images", nearly, list(_nearly_like(others, trained)), remedy)
+
+
+def _nearly_like(found: Sequence[Facts], others: Sequence[Facts]) -> Iterator[str]:
+    """Those of which one of the others is a near copy, with it: another exposure, or the next frame of a video."""
+    known = [facts for facts in others if facts.thumbnail]
+    thumbnails = _standardised(known)
+    for facts in found if known else ():
+        if facts.thumbnail and (similarity := thumbnails @ _standardised([facts])[0]).max() > ALIKE:
+            yield f"{facts.image} (like {known[similarity.argmax()].image})"
+
+
+def _standardised(found: Sequence[Facts]) -> np.ndarray:
+    """(N, pixels) float32: thumbnails of mean 0 and length 1, shorter where they have no contrast."""
+    pixels = np.frombuffer(b"".join(facts.thumbnail for facts in found), np.uint8).reshape(-1, THUMBNAIL**2)
+    pixels = pixels - pixels.mean(axis=1, keepdims=True, dtype=np.float32)
+    return pixels / np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), THUMBNAIL)
 
 
 def _images(what: str, found: Iterable[Facts], remedy: str) -> list[str]:

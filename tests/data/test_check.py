@@ -123,6 +123,9 @@ def test_masks_of_the_validation_list(make_voc):
     (masks / "p14.png").unlink()
     write_mask(masks / "p0.png", np.full((3, 3), 99))  # of a training image: nobody looks at it
     shutil.copy(root / "JPEGImages/p3.jpg", root / "JPEGImages/p17.jpg")  # an image of the training list
+    pixels = np.kron(random.integers(0, 128, (6, 8, 3), dtype=np.uint8), np.ones((5, 5, 1), np.uint8))
+    put(root / "JPEGImages/p0.jpg", pixels)
+    put(root / "JPEGImages/p2.jpg", 2 * pixels)  # twice the exposure
     findings = check(settings(root, "voc"))
     named = sorted(problem.split(str(masks))[1].split(" ")[0].strip(";") for problem in findings.problems)
     assert named == ["/p2.png", "/p5.png", "/p8.png"]
@@ -130,6 +133,8 @@ def test_masks_of_the_validation_list(make_voc):
     assert missing in findings.notes
     assert any("the masks of 1 of 2 images contradict their labels" in note for note in findings.notes)
     assert any("images of list 'val' that are in list 'train' too, of 6: 1, first" in note for note in findings.notes)
+    like = f"of list 'train', of 6: 1, first {root}/JPEGImages/p2.jpg (like {root}/JPEGImages/p0.jpg); figures on"
+    assert [like in note for note in findings.notes if "nearly" in note] == [True]
 
 
 def test_lists_with_other_classes_are_a_problem(tmp_path):
