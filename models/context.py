@@ -68,26 +68,27 @@ class ContextStatistics:
         self.scatter = zeros(channels, channels)  # of cells around the mean of their group
         self.scatter_weight = zeros(())  # of the groups in it, each counted once
 
-    def add(self, unit: Tensor, maps: Tensor, classes: Sequence[int], hi: float, lo: float) -> None:
+    def add(self, unit: Tensor, maps: Tensor, classes: Sequence[int], hi: float, lo: float, times: int = 1) -> None:
         """Add an image: features f (D, h, w), and maps (K, h, w) in 0..1 of its K classes, at least one.
 
         A cell is confident object where the highest map is above `hi`, and confident background where it is below `lo`.
+        The image counts as so many.
         """
         cells = unit.flatten(1).T.double()
         best, winner = maps.flatten(1).max(dim=0)
         for k, label in enumerate(classes):
-            self._add_group(OBJECT, [label], cells[(winner == k) & (best > hi)])
-        self._add_group(BACKGROUND, list(classes), cells[best < lo])
+            self._add_group(OBJECT, [label], cells[(winner == k) & (best > hi)], times)
+        self._add_group(BACKGROUND, list(classes), cells[best < lo], times)
 
-    def _add_group(self, kind: int, classes: list[int], cells: Tensor) -> None:
+    def _add_group(self, kind: int, classes: list[int], cells: Tensor, times: int) -> None:
         if not len(cells):
             return
         per_cell = 1 / len(cells) ** 0.5  # the n cells of a group weigh sqrt(n) together
-        weight = _whole(torch.tensor(1 / per_cell))
+        weight = times * _whole(torch.tensor(1 / per_cell))
         around = cells - cells.mean(dim=0)
-        self.sums[kind, classes] += _whole(cells.sum(dim=0) * per_cell)
+        self.sums[kind, classes] += times * _whole(cells.sum(dim=0) * per_cell)
         self.weights[kind, classes] += weight
-        self.scatter += _whole(around.T @ around * per_cell)
+        self.scatter += times * _whole(around.T @ around * per_cell)
         self.scatter_weight += weight
 
     def tensors(self) -> list[Tensor]:

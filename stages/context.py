@@ -31,6 +31,7 @@ from utils.settings import Part, Problem, check_order, setting
 
 # exports.release changes weights by less; those of another training differ by more.
 ROUNDED = 0.01, 1e-6  # of a weight, and at least
+MOST_TIMES = 8  # that an image with hints counts, when context is learned
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def learn_context(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     require_network_space(run.folder, classifier)
     channels = classifier.backbone.channels[context_stage(classifier.backbone)]
     statistics = ContextStatistics(classifier.num_classes, channels)
+    # A person is right more often than maps are, but the hints of two or three images are not yet a class.
+    times = min(MOST_TIMES, max(1, len(hints.images) // classifier.num_classes))
     for item in whole_images(index, range(len(index)), cfg.workers, "context"):
         seed = read_seed(seeds / f"{item['name']}.npz", index.class_names)
         if not len(seed.classes):
@@ -72,9 +75,10 @@ def learn_context(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
             unit = context_features(classifier, image, settings.scales)
         maps, classes = torch.from_numpy(seed.maps).to(unit.device), seed.classes.tolist()
         maps = interpolate(maps[None], unit.shape[1:], mode="area")[0]
-        if (own_hints := image_hints_of(hints, item["name"], seed)) is not None:
-            maps = own_hints.hold(maps)
-        statistics.add(unit, maps, classes, settings.hi, settings.lo)
+        own_hints = image_hints_of(hints, item["name"], seed)
+        if own_hints is not None:
+            maps = own_hints.spread(maps, unit)
+        statistics.add(unit, maps, classes, settings.hi, settings.lo, times if own_hints is not None else 1)
     for tensor in statistics.tensors():
         tensor.copy_(total(tensor))
     classifier.context = statistics.solve(settings.shrinkage, settings.least_others)

@@ -39,6 +39,13 @@ def gathered(images: list[Image]) -> ContextStatistics:
     return statistics
 
 
+def test_an_image_that_counts_several_times_is_as_if_it_were_there_so_often(images):
+    often, once = gathered([*images, images[0], images[0]]), gathered(images[1:])
+    once.add(*images[0], HI, LO, times=3)
+    for one, other in zip(often.tensors(), once.tensors(), strict=True):
+        assert torch.equal(one, other)
+
+
 def plain(images: list[Image]) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]], np.ndarray]:
     """mu and nu of each class with cells, and S, group by group and cell by cell."""
     sides: dict[int, tuple[list[np.ndarray], list[np.ndarray]]] = {label: ([], []) for label in range(3)}
