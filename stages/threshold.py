@@ -56,13 +56,13 @@ class Choice:
 def choose(seeds: Callable[[], Iterable[Seed]], by_roots: bool = False) -> Choice | None:
     """Of seeds with a class: what separates the highest value of each of their cells into two groups best.
 
-    Cells of negative values do not count. With `by_roots`, for maps that are low on most of an object, what separates
+    Cells with a value outside of 0..1 do not count. With `by_roots`, for maps that are low on most of an object, what separates
     the roots of these values best. Where objects are tiny, the first higher value that leaves few regions.
     """
     histogram = np.zeros(256, np.int64)  # how often each value 0/255 .. 255/255 is the highest of an image's maps
     for seed in seeds():
         values = np.rint(seed.maps.max(axis=0) * 255).astype(np.int64)
-        histogram += np.bincount(values[values >= 0], minlength=256)
+        histogram += np.bincount(values[(values >= 0) & (values <= 255)], minlength=256)
     if not histogram.any():
         return None
     split = separating_value(histogram)
@@ -82,13 +82,18 @@ def choose(seeds: Callable[[], Iterable[Seed]], by_roots: bool = False) -> Choic
 
 
 def regions_above(seeds: Iterable[Seed]) -> np.ndarray:
-    """How many connected regions a class and image are above each threshold of `GRID`."""
+    """How many connected regions a class and image are above each threshold of `GRID`.
+
+    Regions of a class with a cell above 1 are one together: a person has said that they are right.
+    """
     regions, maps = np.zeros(len(GRID)), 0
     for seed in seeds:
         highest, winner = seed.maps.max(axis=0), seed.maps.argmax(axis=0)
         for index in range(len(seed.classes)):
             own = np.where(winner == index, highest, 0)
-            regions += [cv2.connectedComponents((own > threshold).astype(np.uint8))[0] - 1 for threshold in GRID]
+            for position, threshold in enumerate(GRID):
+                count, labels = cv2.connectedComponents((own > threshold).astype(np.uint8))
+                regions[position] += count - 1 - max(0, len(np.unique(labels[own > 1])) - 1)
         maps += len(seed.classes)
     return regions / maps
 
@@ -106,23 +111,24 @@ def find_threshold(index: Index, folder: Path, hints: Hints = NO_HINTS) -> Choic
     """The threshold of the seeds of a list; None where no image has a class.
 
     Where the last step was the removal of context, maps are low on most of an object. Cells with a hint do not count:
-    a hint holds at every threshold, and a click would be a region of its own.
+    a hint holds at every threshold, so images without hints are looked at where there are enough.
     """
     records = [record for record in index.records if record.labels]
     without = [record for record in records if record.name not in hints.images]
     if len(without) >= WITHOUT_HINTS:
         records, hints = without, NO_HINTS
-    return choose(partial(_seeds_without_hints, hints, records, folder), by_roots=folder.name == CONTEXT_STEP.folder)
+    return choose(partial(_seeds_and_hints, hints, records, folder), by_roots=folder.name == CONTEXT_STEP.folder)
 
 
-def _seeds_without_hints(hints: Hints, records: Sequence[Record], folder: Path) -> Iterator[Seed]:
-    """Some seeds of these images, with -1 in the cells that have a hint."""
+def _seeds_and_hints(hints: Hints, records: Sequence[Record], folder: Path) -> Iterator[Seed]:
+    """Some seeds of these images; in cells with a hint, a class has the value 2 if it is there, and else -1."""
     for record, seed in some_seeds(records, folder, MOST):
         own_hints = image_hints_of(hints, record.name, seed)
         if own_hints is not None:
             maps = torch.from_numpy(seed.maps)
-            known, _ = own_hints.on_grid(maps)
-            seed = dataclasses.replace(seed, maps=maps.masked_fill(known, -1).numpy())
+            known, parts = own_hints.on_grid(maps)
+            told = torch.where(parts[1:] > 0.5, 2.0, -1.0).to(maps.dtype)
+            seed = dataclasses.replace(seed, maps=torch.where(known, told, maps).numpy())
         yield seed
 
 

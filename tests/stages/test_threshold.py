@@ -86,6 +86,16 @@ def test_noise_around_tiny_objects_is_cut_away_unless_most_would_be_lost(specks,
     assert ("tiny" in choice.reason) == bool(least)
 
 
+def test_regions_that_a_person_has_clicked_are_no_noise():
+    objects, clicks = np.zeros((1, 40, 40)), np.zeros((1, 40, 40), bool)
+    for column in (4, 14, 24):
+        objects[0, 4:6, column : column + 2] = 0.8
+        clicks[0, 4, column] = True
+    assert "tiny" not in found([seed(np.where(clicks, 2, objects))] * 4).reason
+    objects[0, 30, 4:40:6] = 0.6
+    assert found([seed(objects)] * 4).threshold < 0.6 < found([seed(np.where(clicks, 2, objects))] * 4).threshold
+
+
 @pytest.mark.parametrize("untold", [30, 4])  # with few others, hinted images are looked at, without what is told
 def test_what_a_person_has_said_chooses_no_threshold(tmp_path, untold):
     records, images = [], {}
