@@ -9,6 +9,8 @@ python docs/figure.py runs/demo hints
                     run, and runs train.py up to stage pseudo. No truth is read but for the last column.
 python docs/figure.py checkpoints/voc12_compact.pth photographs
     photographs.jpg for the README: masks of sample images of scikit-image, which are free (CC0 or public domain)
+python docs/figure.py docs/hints.md curve
+    curve.jpg       for hints.md: its tables of pseudo masks by the time of a person
 
 The images of the demo are generated. Those of method.jpg and threshold.jpg are not in the lists of the run.
 """
@@ -23,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -57,12 +59,13 @@ HINTED = "train_0108"  # the least certain image of the run: rails are in the ma
 CLICKS = (("train", 93, 44), ("background", 64, 83), ("balloon", 60, 129))
 STAGES = "context,remove,ibb,correct,affinity,walk,pseudo"
 HINTS_TILE, DISC = 230, 3
+CHART, RIM, FIRST, LAST = (470, 330), 45, 2.0, 1000.0  # pixels of a chart and its rim; minutes of its ends
 
 
 def main() -> None:
     """The command."""
     parser = script_parser(__doc__)
-    source = "a finished run of preset demo; for photographs, a network"
+    source = "a finished run of preset demo; for photographs, a network; for curve, docs/hints.md"
     parser.add_argument("source", type=Path, metavar="RUN", help=source)
     parser.add_argument("figures", nargs="+", choices=FIGURES, metavar="FIGURE", help=", ".join(FIGURES))
     parser.add_argument("--output", type=Path, default=ROOT / "docs", metavar="FOLDER", help="default: docs/")
@@ -155,8 +158,50 @@ def clicked(image: np.ndarray) -> np.ndarray:
     return np.asarray(drawn)
 
 
+def curve(document: Path) -> Image.Image:
+    """Pseudo masks by the time of a person, a chart for each table that begins with labels alone."""
+    tables = [part for part in document.read_text(encoding="utf-8").split("\n\n") if "| labels alone | 0 | 0 |" in part]
+    figure = Image.new("RGB", (CHART[0] * len(tables), CHART[1]), "white")
+    for position, table in enumerate(tables):
+        lines = [[cell.strip(" *") for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+        figure.paste(chart(lines[0], lines[2:]), (position * CHART[0], 0))
+    return figure
+
+
+def chart(header: list[str], rows: list[list[str]]) -> Image.Image:
+    """Rows of kind, images, time and figure; a line for each kind that has several, dashes at that of labels alone."""
+    drawn = Image.new("RGB", CHART, "white")
+    draw, font = ImageDraw.Draw(drawn), ImageFont.load_default(13)
+    values = [float(row[3]) for row in rows]
+    low, high = 5 * np.floor(min(values) / 5), 5 * np.ceil(max(values) / 5)
+
+    def at(minutes: float, value: float) -> tuple[float, float]:
+        across, up = np.log(minutes / FIRST) / np.log(LAST / FIRST), (value - low) / (high - low)
+        return RIM + across * (CHART[0] - 2 * RIM), CHART[1] - RIM - up * (CHART[1] - 2 * RIM)
+
+    for value in np.arange(low, high + 1, 5):
+        draw.line([at(FIRST, value), at(LAST, value)], fill="#ddd")
+        draw.text((8, at(FIRST, value)[1] - 8), f"{value:g}", "black", font)
+    for minutes, text in ((6, "6 min"), (60, "1 h"), (600, "10 h")):
+        draw.text((at(minutes, low)[0] - 15, CHART[1] - RIM + 6), text, "black", font)
+    draw.text((RIM, 8), f"{header[0]}: {header[3]}, by {header[2]}", "black", font)
+    draw.line([at(FIRST, values[0]), at(LAST, values[0])], fill="#888", width=2)
+    draw.text((at(FIRST, 0)[0] + 4, at(FIRST, values[0])[1] + 3), rows[0][0], "#555", font)
+    points: dict[str, list[tuple[float, float]]] = {}
+    for (kind, images, time, *_), value in zip(rows[1:], values[1:], strict=True):
+        amount, unit = time.split()
+        name = next(word for word in ("clicks", "scribbles", "boxes", "masks") if word in kind)
+        x, y = at(float(amount) * (60 if unit == "h" else 1), value)
+        points.setdefault(name, []).append((x, y))
+        draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill="#1b5cc4")
+        draw.text((x - 40, y - 22), f"{name}, {images}", "black", font)
+    for found in points.values():
+        draw.line(found, fill="#1b5cc4", width=2)
+    return drawn
+
+
 FIGURES: dict[str, Callable[[Path], Image.Image]] = {
-    one.__name__: one for one in (result, method, threshold, hints, photographs)
+    one.__name__: one for one in (result, method, threshold, hints, curve, photographs)
 }
 
 

@@ -56,8 +56,8 @@ class Choice:
 def choose(seeds: Callable[[], Iterable[Seed]], by_roots: bool = False) -> Choice | None:
     """Of seeds with a class: what separates the highest value of each of their cells into two groups best.
 
-    Cells with a value outside of 0..1 do not count. With `by_roots`, for maps that are low on most of an object, what separates
-    the roots of these values best. Where objects are tiny, the first higher value that leaves few regions.
+    Cells with a value outside of 0..1 do not count. With `by_roots`, for maps that are low on most of an object, what
+    separates the roots of these values best. Where objects are tiny, the first higher value that leaves few regions.
     """
     histogram = np.zeros(256, np.int64)  # how often each value 0/255 .. 255/255 is the highest of an image's maps
     for seed in seeds():
