@@ -26,7 +26,10 @@ from utils.reading import load_items
 Item = TypeVar("Item")
 LEAST = 3  # images of a class, before it is compared with others
 THUMBNAIL = 32  # pixels of the side of small grey copies, by which images are compared
-ALIKE = 0.97  # correlation of two of them: one scene seen twice; of different photographs of VOC at most 0.91
+ALIKE = 0.93  # correlation of two of them: one scene seen twice; of different photographs of VOC at most 0.88
+# What most images share is taken away before: aligned parts look alike but for what is told apart.
+FAINT = 0.05  # length of what is left of an image, below which it is noise
+USUAL = 1  # image that shares nothing is added, so that a single one does not take itself away
 
 
 @dataclass(frozen=True)
@@ -262,17 +265,25 @@ def _image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
 def _nearly_like(found: Sequence[Facts], others: Sequence[Facts]) -> Iterator[str]:
     """Those of which one of the others is a near copy, with it: another exposure, or the next frame of a video."""
     known = [facts for facts in others if facts.thumbnail]
-    thumbnails = _standardised(known)
+    pixels = _standardised(known)
+    usual = pixels.sum(axis=0) / (len(known) + USUAL)
+    thumbnails = _of_length_one(pixels - usual, FAINT)
     for facts in found if known else ():
-        if facts.thumbnail and (similarity := thumbnails @ _standardised([facts])[0]).max() > ALIKE:
-            yield f"{facts.image} (like {known[similarity.argmax()].image})"
+        if facts.thumbnail:
+            own = _of_length_one(_standardised([facts]) - usual, FAINT)[0]
+            if (similarity := thumbnails @ own).max() > ALIKE:
+                yield f"{facts.image} (like {known[similarity.argmax()].image})"
 
 
 def _standardised(found: Sequence[Facts]) -> np.ndarray:
     """(N, pixels) float32: thumbnails of mean 0 and length 1, shorter where they have no contrast."""
     pixels = np.frombuffer(b"".join(facts.thumbnail for facts in found), np.uint8).reshape(-1, THUMBNAIL**2)
-    pixels = pixels - pixels.mean(axis=1, keepdims=True, dtype=np.float32)
-    return pixels / np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), THUMBNAIL)
+    return _of_length_one(pixels - pixels.mean(axis=1, keepdims=True, dtype=np.float32), THUMBNAIL)
+
+
+def _of_length_one(rows: np.ndarray, least: float) -> np.ndarray:
+    """Rows divided by their length, or by `least` where they are shorter."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), least)
 
 
 def _images(what: str, found: Iterable[Facts], remedy: str) -> list[str]:

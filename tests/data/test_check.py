@@ -137,6 +137,16 @@ def test_masks_of_the_validation_list(make_voc):
     assert [like in note for note in findings.notes if "nearly" in note] == [True]
 
 
+def test_parts_that_lie_alike_are_not_the_same_image(make_voc):
+    root = make_voc(18)
+    part = np.kron(random.integers(40, 200, (6, 8, 1), dtype=np.uint8), np.ones((5, 5, 3), np.uint8))
+    for image in sorted((root / "JPEGImages").iterdir()):
+        spot = part.copy()
+        spot[(row := random.integers(26)) : row + 4, (column := random.integers(36)) : column + 4] = 255
+        put(image, spot)
+    assert not any("nearly the same" in note for note in check(settings(root, "voc")).notes)
+
+
 def test_lists_with_other_classes_are_a_problem(tmp_path):
     for name, classes in (("train", ("cat", "dog")), ("val", ("dog", "cat"))):
         document = coco("1.png", "2.png")
