@@ -169,7 +169,7 @@ def curve(document: Path) -> Image.Image:
 
 
 def chart(header: list[str], rows: list[list[str]]) -> Image.Image:
-    """Rows of kind, images, time and figure; a line for each kind that has several, dashes at that of labels alone."""
+    """Rows of kind, images, time and figure; a line for each kind that has several, a grey one at labels alone."""
     drawn = Image.new("RGB", CHART, "white")
     draw, font = ImageDraw.Draw(drawn), ImageFont.load_default(13)
     values = [float(row[3]) for row in rows]
