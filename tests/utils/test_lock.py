@@ -20,9 +20,8 @@ HOLD_AND_FORK = """
 import os, sys, time
 from utils.lock import lock_folder
 with lock_folder(sys.argv[1], "--run"):
-    child = os.fork()
-    if child:
-        print(child, flush=True)
+    if not os.fork():
+        print(os.getpid(), flush=True)  # only the child knows when it has let go of the lock
     time.sleep(600)
 """
 
