@@ -67,10 +67,6 @@ class Hints:
         """The values of an image; None where nothing is said of it."""
         return hint.values if (hint := self.of(name)) is not None else None
 
-    def count_drawn(self) -> int:
-        """How many images have a pixel of which something is said; boxes alone say nothing of single pixels."""
-        return sum(bool((said.draw()[0].values != IGNORE).any()) for said in self.images.values())
-
     def __str__(self) -> str:
         kinds = [shape.kind for said in self.images.values() for shape, _ in said.shapes]
         fine = {"points": ("point", "points"), "lines": ("line", "linestrip"), "boxes": ("rectangle",)}

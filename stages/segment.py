@@ -106,7 +106,7 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
     weight = from_main(lambda: object_weight(cfg, index, run.path(what.masks)))
     if weight != 1:
         run.log(f"{what.stage:9} a pixel of an object counts as {weight:.1f} of the background")
-    hint_weight = cfg.hint_loss.of_each(from_main(hints.count_drawn) / len(index))  # one process draws them
+    hint_weight = cfg.hint_loss.hint_weight if hints else 0.0  # without hints nothing depends on the setting
     losses = partial(mask_losses, object_weight=weight, dice=settings.dice, hint_weight=hint_weight)
     figures = train_on_crops(run, plan, segmenter, items, losses)
     run.replace_output()

@@ -147,17 +147,11 @@ class SegmentWatch:
 class HintLoss:
     """How much hints count in the training of stages `ibb` and `segment`.
 
-    A few pixels of an image give longer gradients than its whole mask. If all images have clicks, the weight 1 makes
-    SGD diverge at learning rates that suit the masks.
+    A few pixels of an image give longer gradients than its whole mask. With the weight 1, clicks make SGD diverge, or
+    learn less from the masks, at learning rates that suit these.
     """
 
-    hint_weight: float = setting(
-        0.2, low=0, high=1, help="of the loss at data.hints, all images together; each image counts 1 at most"
-    )
-
-    def of_each(self, share: float) -> float:
-        """The weight for each image with hints, if this share of all images has some, 0..1."""
-        return min(1.0, self.hint_weight / share) if share else 0.0
+    hint_weight: float = setting(0.2, low=0, high=1, help="of the loss at data.hints, in each image that has some")
 
 
 @dataclass(frozen=True)

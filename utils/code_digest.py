@@ -11,7 +11,7 @@ import ast
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,14 @@ def symbols_of(root: Any, project: Path = PROJECT) -> Symbols:
     found: Symbols = {}
     waiting = list(_definitions_of(root))
     rooms = {*ROOMS, *(path.partition(".")[0] for path in waiting)}
+    files = _modules_of(project, rooms)
+    names_of = cache(lambda module: _names_of(files.get(module), module))
     while waiting:
         path = waiting.pop()
         if path in found or path.partition(".")[0] not in rooms:
             continue
-        module, name = _split(project, path)
-        imported, definitions = _names_of(project, module)
+        module, name = _split(files, path)
+        imported, definitions = names_of(module)
         if not name:  # a module as a value
             waiting += [f"{module}.{each}" for each in definitions]
         elif name in imported:
@@ -73,24 +75,28 @@ def _definitions_of(root: Any) -> Iterator[str]:
         yield from _definitions_of(owner if isinstance(owner, type) else type(owner))
 
 
-def _split(project: Path, path: str) -> tuple[str, str]:
+def _modules_of(project: Path, rooms: Iterable[str]) -> dict[str, Path]:
+    """The dotted name of each module in these rooms -> its file."""
+    files: dict[str, Path] = {}
+    for room in rooms:
+        for path in (*(project / room).rglob("*.py"), *project.glob(f"{room}.py")):
+            files[".".join(path.relative_to(project).with_suffix("").parts).removesuffix(".__init__")] = path
+    return files
+
+
+def _split(files: Mapping[str, Path], path: str) -> tuple[str, str]:
     """A dotted name as the module that it begins with, the longest there is, and the name in it."""
-    parts = path.split(".")
-    for count in range(len(parts), 0, -1):
-        module = ".".join(parts[:count])
-        if _file_of(project, module) is not None:
-            return module, parts[count] if count < len(parts) else ""
-    return path, ""
+    module, names = path, []
+    while module not in files:
+        module, _, name = module.rpartition(".")
+        if not module:
+            return path, ""
+        names.append(name)
+    return module, names[-1] if names else ""
 
 
-def _file_of(project: Path, module: str) -> Path | None:
-    base = project.joinpath(*module.split("."))
-    return next((path for path in (base.with_name(f"{base.name}.py"), base / "__init__.py") if path.is_file()), None)
-
-
-def _names_of(project: Path, module: str) -> Names:
+def _names_of(path: Path | None, module: str) -> Names:
     """The names of a module; none where it is not followed, not there, or cannot be parsed."""
-    path = _file_of(project, module)
     if path is None or module in ASIDE:
         return {}, {}
     try:

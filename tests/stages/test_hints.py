@@ -9,7 +9,6 @@ from data.artifacts import read_mask, read_seed, write_mask
 from evaluation.stages import pipeline
 from stages.config import load_config
 from stages.segment import mask_losses
-from stages.settings import HintLoss
 from tests.project import Project, names
 from utils.ignore import IGNORE
 
@@ -62,11 +61,6 @@ def test_hints_change_what_depends_on_them_and_nothing_else(project):
 def test_stage_remove_does_not_depend_on_the_settings_of_the_walk():
     stage = next(stage for stage in pipeline() if stage.name == "remove")
     assert "feature_walk" not in stage.reads(load_config(None, overrides=["data.hints=it"]))
-
-
-def test_the_more_images_have_hints_the_less_each_counts():
-    weights = [HintLoss(0.2).of_each(share) for share in (0, 0.05, 0.2, 0.5, 1)]
-    assert weights == [0, 1, 1, 0.4, 0.2]
 
 
 def test_the_loss_counts_hints_where_there_are_any():
