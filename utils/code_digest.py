@@ -76,12 +76,14 @@ def _definitions_of(root: Any) -> Iterator[str]:
 
 
 def _modules_of(project: Path, rooms: Iterable[str]) -> dict[str, Path]:
-    """The dotted name of each module in these rooms -> its file."""
-    files: dict[str, Path] = {}
-    for room in rooms:
-        for path in (*(project / room).rglob("*.py"), *project.glob(f"{room}.py")):
-            files[".".join(path.relative_to(project).with_suffix("").parts).removesuffix(".__init__")] = path
-    return files
+    """The dotted name of each module in these rooms -> its file. Only packages are looked into: `data` has datasets."""
+    files = [path for room in rooms if (path := project / f"{room}.py").is_file()]
+    folders = [project / room for room in rooms]
+    while folders:
+        folder = folders.pop()
+        files += folder.glob("*.py")
+        folders += [path.parent for path in folder.glob("*/__init__.py")]
+    return {".".join(path.relative_to(project).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
 
 
 def _split(files: Mapping[str, Path], path: str) -> tuple[str, str]:
