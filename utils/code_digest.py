@@ -88,13 +88,12 @@ def _modules_of(project: Path, rooms: Iterable[str]) -> dict[str, Path]:
 
 def _split(files: Mapping[str, Path], path: str) -> tuple[str, str]:
     """A dotted name as the module that it begins with, the longest there is, and the name in it."""
-    module, names = path, []
+    module, name = path, ""
     while module not in files:
         module, _, name = module.rpartition(".")
         if not module:
             return path, ""
-        names.append(name)
-    return module, names[-1] if names else ""
+    return module, name
 
 
 def _names_of(path: Path | None, module: str) -> Names:
