@@ -3,14 +3,18 @@
 import json
 
 import numpy as np
+import pytest
 import torch
 
+import stages.segment
 from data.artifacts import read_mask, read_seed, write_mask
 from evaluation.stages import pipeline
 from stages.config import load_config
-from stages.segment import mask_losses
+from stages.files import PSEUDO, SEGMENTER
+from stages.segment import SegmenterPlan, mask_losses, train_on_masks
 from tests.project import Project, names
 from utils.ignore import IGNORE
+from utils.run import Run
 
 BEFORE = ["cam", "seeds", "ablation"]
 
@@ -56,6 +60,23 @@ def test_hints_change_what_depends_on_them_and_nothing_else(project):
     assert project.train().code == 0
     files = [{name: each[name] for name in each if not name.endswith(".pth")} for each in (before, outputs(project))]
     assert files[0] == files[1]
+
+
+def test_each_image_with_hints_counts_the_same_however_many_there_are(project, monkeypatch):
+    weights = []
+
+    def stop(run, plan, network, items, losses):
+        weights.append(losses.keywords["hint_weight"])
+        raise InterruptedError
+
+    monkeypatch.setattr(stages.segment, "train_on_crops", stop)
+    for count in (1, 2):
+        give_truth(project, count)
+        hints = [f"data.hints={project.folder / 'hints'}", "segment.hint_weight=0.3"]
+        cfg = load_config(project.folder / "settings.yaml", overrides=hints)
+        with pytest.raises(InterruptedError):
+            train_on_masks(cfg, Run(cfg), SegmenterPlan("segment", 1, PSEUDO, SEGMENTER))
+    assert weights == [0.3, 0.3]
 
 
 def test_stage_remove_does_not_depend_on_the_settings_of_the_walk():
