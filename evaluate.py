@@ -26,7 +26,7 @@ from typing import Any
 
 from data.dataset import Index
 from data.index import open_index
-from evaluation.comparison import check_classes, compare
+from evaluation.comparison import check_classes, compare, comparison_table
 from evaluation.protocol import about_folder, about_list, evaluate_network, evaluate_run, protocol_table, write_csv
 from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
 from evaluation.truth import check_predictions, warn_of_trained
@@ -76,11 +76,11 @@ def main() -> None:
     if args.compare:
         index, about = open_list(args, cfg)
         settings = cfg, find_config(args, 1) if Path(args.compare[1]).is_file() else cfg
-        comparison = compare(index, args.compare, settings, **about)
+        figures = compare(index, args.compare, settings, **about)
         if is_main():
-            print("", comparison.table(), sep="\n")
+            print("", comparison_table(figures), sep="\n")
             if args.json:
-                write_json(args.json, comparison.figures())
+                write_json(args.json, figures)
         return
     evaluations = evaluate_run(Path(args.run), cfg) if args.run else evaluate(args, cfg)
     if is_main():

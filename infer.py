@@ -34,6 +34,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data.faults import counted
 from data.pixels import limit_pixels, look_of
 from exports.mask_sets import open_mask_set
 from exports.masks import EXPORTED, FORMATS, export_masks, parse_formats, summary_lines
@@ -222,24 +223,14 @@ def report(summary: Summary, predictor: Predictor, output: Path) -> None:
     notes = [f"skipped {row['reason']}" for row in summary.unreadable[:SOME]]
     if len(summary.unreadable) > SOME:
         notes.append(f"and {len(summary.unreadable) - SOME} more, listed in {output / PREDICTIONS}")
-    if odd := summary.with_note("looks"):
-        notes.append(
-            f"{len(odd)} images are black, white or flat to the network, first {odd[0]}; {range_note(predictor)}"
-        )
-    if several := summary.with_note("frames"):
-        notes.append(
-            f"{len(several)} files hold several images, first {several[0]}; masks are of the first "
-            "image of each: save the others as files of their own"
-        )
-    if summary.without_value:
-        notes.append(
-            f"masks hold at most 254 classes and more occur: pixels of {len(summary.without_value)} classes are 255, "
-            f"listed with that value in {output / PREDICTIONS}; name the classes that matter with --classes"
-        )
+    what = "images are black, white or flat to the network"
+    notes += counted(output, what, summary.with_note("looks"), range_note(predictor))
+    remedy = "masks are of the first image of each: save the others as files of their own"
+    notes += counted(output, "files hold several images", summary.with_note("frames"), remedy)
+    what = "masks hold at most 254 classes and more occur, so the pixels of these are 255"
+    notes += counted(output, what, summary.without_value, "name the classes that matter with --classes")
     for note in notes:
         say(f"  {note}", QUIET)
-    if summary.others:
-        say(f"  {output} also holds masks of {summary.others} images that are not part of this input")
     say(f"see {output / 'index.html'}, {output / 'contact_sheet.jpg'}, {output / 'masks'}")
 
 

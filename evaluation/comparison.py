@@ -1,7 +1,7 @@
 """Is one set of masks better than another, or is the difference chance? A paired bootstrap over the same images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,84 +10,57 @@ import numpy as np
 from data.dataset import Index
 from evaluation.ablation import PREDICTED, classifier_rows
 from evaluation.predictions import write_predictions
-from evaluation.scores import count_images, evaluate_seeds, finite
+from evaluation.scores import count_images, evaluate_seeds, finite, in_percent
 from evaluation.truth import check_predictions
 from models.segmenter import Segmenter
 from stages.config import Config
 from stages.networks import load_network
-from utils.bootstrap import DRAWS, LEVEL, Difference, compare_counts
+from utils.bootstrap import DRAWS, LEVEL, compare_counts
 from utils.distributed import scratch_folder
 from utils.errors import UserError
 
 TITLES = {"miou": "mIoU", "over_activation": "over-activation", "under_activation": "under-activation"}
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two sources: its path, (N, 3, C) counts by image, and the best threshold of seeds (None for masks)."""
-
-    path: str
-    counts: np.ndarray
-    threshold: float | None = None
-
-    def __str__(self) -> str:
-        at = "" if self.threshold is None else f", seeds at their best threshold {self.threshold:g}"
-        return f"{self.path}{at}"
-
-    def figures(self) -> dict[str, Any]:
-        """What `--json` says of it."""
-        kind = "masks" if self.threshold is None else "seeds"
-        return {"path": self.path, "kind": kind, "threshold": self.threshold}
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The two sources, their `differences` by the names of `utils.bootstrap.figures_of`, and what to state of them."""
-
-    a: Side
-    b: Side
-    differences: dict[str, Difference]
-    about: dict[str, Any]
-
-    def table(self) -> str:
-        """The differences for people, in per cent, and a sentence on mIoU."""
-        count = len(self.a.counts)
-        lines = [f"A: {self.a}", f"B: {self.b}", *(f"{name}: {value}" for name, value in self.about.items())]
-        lines += [f"{count} images, {DRAWS} draws of {count} with replacement", ""]
-        lines.append(f"{'':18}{'A':>7}{'B':>7}{'B - A':>8}   {100 * LEVEL:.0f} % interval")
-        for name, row in self.differences.items():
-            lines.append(
-                f"{TITLES[name]:18}{100 * row.a:7.1f}{100 * row.b:7.1f}{100 * row.difference:+8.2f}   "
-                f"{100 * row.low:+.2f} .. {100 * row.high:+.2f}"
-            )
-        row = self.differences["miou"]
-        if row.is_clear:
-            verdict = f"{'B' if row.low > 0 else 'A'} is better: the interval of the difference leaves out 0"
-        else:
-            draws = f"B is not above A in {100 * row.not_better:.0f} % of the draws"
-            verdict = f"these {count} images show no clear difference: its interval contains 0 ({draws})"
-        return "\n".join([*lines, "", verdict])
-
-    def figures(self) -> dict[str, Any]:
-        """What `--json` writes; ratios in 0..1."""
-        numbers = ("a", "b", "difference", "low", "high", "not_better")
-        differences = {
-            name: {key: finite(getattr(row, key)) for key in numbers} | {"clear": row.is_clear}
-            for name, row in self.differences.items()
-        }
-        found = {"a": self.a.figures(), "b": self.b.figures(), "n_images": len(self.a.counts)}
-        found |= {"draws": DRAWS, "level": LEVEL, "seed": 0}
-        return found | {"differences": differences, "evaluated": self.about}
-
-
-def compare(index: Index, sources: Sequence[str], settings: Sequence[Config], **about: Any) -> Comparison:
+def compare(index: Index, sources: Sequence[str], settings: Sequence[Config], **about: Any) -> dict[str, Any]:
     """Evaluate two sources on the same images; `index` was opened with masks, `about` is what to state.
 
     A source is a folder of masks or of seeds (taken at their own best threshold), or a checkpoint (labels predicted, by
     its own one of the two `settings`). Of all else the first settings count.
+
+    Returns:
+        What `--json` writes: sides `a` and `b`, and `differences` by figure, ratios in 0..1.
     """
-    first, second = (_read(index, source, settings[0], own) for source, own in zip(sources, settings, strict=True))
-    return Comparison(first, second, compare_counts(first.counts, second.counts), about)
+    (a, of_a), (b, of_b) = (_read(index, each, settings[0], own) for each, own in zip(sources, settings, strict=True))
+    differences = {}
+    for name, row in compare_counts(of_a, of_b).items():
+        numbers = asdict(row) | {"difference": row.difference}
+        differences[name] = {key: finite(value) for key, value in numbers.items()} | {"clear": row.is_clear}
+    drawn = {"n_images": len(index), "draws": DRAWS, "level": LEVEL, "seed": 0}
+    return {"a": a, "b": b, **drawn, "differences": differences, "evaluated": about}
+
+
+def comparison_table(figures: dict[str, Any]) -> str:
+    """What `compare` gives, for people, in per cent, and a sentence on mIoU."""
+    count, lines = figures["n_images"], []
+    for name in "ab":
+        threshold = figures[name]["threshold"]
+        at = "" if threshold is None else f", seeds at their best threshold {threshold:g}"
+        lines.append(f"{name.upper()}: {figures[name]['path']}{at}")
+    lines += [f"{name}: {value}" for name, value in figures["evaluated"].items()]
+    lines += [f"{count} images, {DRAWS} draws of {count} with replacement", ""]
+    lines.append(f"{'':18}{'A':>7}{'B':>7}{'B - A':>8}   {100 * LEVEL:.0f} % interval")
+    for name, row in figures["differences"].items():
+        both = "".join(f"{in_percent(row[side]):>7}" for side in "ab")
+        difference, low, high = (in_percent(row[key], "+.2f") for key in ("difference", "low", "high"))
+        lines.append(f"{TITLES[name]:18}{both}{difference:>8}   {low} .. {high}")
+    row = figures["differences"]["miou"]
+    if row["clear"]:
+        verdict = f"{'B' if row['low'] > 0 else 'A'} is better: the interval of the difference leaves out 0"
+    else:
+        draws = f"B is not above A in {100 * row['not_better']:.0f} % of the draws"
+        verdict = f"these {count} images show no clear difference: its interval contains 0 ({draws})"
+    return "\n".join([*lines, "", verdict])
 
 
 def check_classes(source: str, known: tuple[str, ...], index: Index) -> None:
@@ -99,18 +72,21 @@ def check_classes(source: str, known: tuple[str, ...], index: Index) -> None:
         )
 
 
-def _read(index: Index, source: str, cfg: Config, own: Config) -> Side:
+def _read(index: Index, source: str, cfg: Config, own: Config) -> tuple[dict[str, Any], np.ndarray]:
+    """One of the two sources: what `--json` says of it, and its counts by image (N, 3, C)."""
     path, name = Path(source), index.records[0].name
     with scratch_folder() as scratch:
         folder = _predict(index, source, scratch, own) if path.is_file() else path
         if (folder / f"{name}.png").is_file():
             if folder is path:
                 check_predictions(index, folder, cfg.workers)
-            return Side(source, count_images(index, folder, None, cfg.workers))
+            side = {"path": source, "kind": "masks", "threshold": None}
+            return side, count_images(index, folder, None, cfg.workers)
         if (folder / f"{name}.npz").is_file():
             evaluation = evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers)
-            best = evaluation.threshold_best or 0.0
-            return Side(source, count_images(index, folder, best, cfg.workers), best)
+            best = evaluation.threshold_best
+            side = {"path": source, "kind": "seeds", "threshold": best}
+            return side, count_images(index, folder, best, cfg.workers)
     what = f"neither a mask {name}.png nor a seed file {name}.npz" if path.is_dir() else "no such file or folder"
     wanted = "a folder of masks, a folder of seeds, or a checkpoint, for the images of the list (--split)"
     raise UserError(f"--compare {source}: {what}; expected {wanted}")

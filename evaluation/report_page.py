@@ -10,8 +10,7 @@ import numpy as np
 
 from evaluation.ablation import GIVEN
 from evaluation.report_gallery import training_gallery, validation_gallery
-from pages.page import Cell, Section, Table, percent, write_page
-from pages.plots import Plot, Series
+from pages.page import Cell, Plot, Section, Series, Table, percent, write_page
 from stages.config import Config, changed_settings
 from stages.files import REPORT, REPORT_IMAGES, REPORT_PAGE
 from utils.bootstrap import DRAWS, LEVEL

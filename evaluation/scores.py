@@ -73,12 +73,12 @@ class Evaluation:
         rows = self.per_class()
         for name, row in rows.items():
             if row["iou"] is not None:
-                lines.append(f"{name:24}" + "".join(f"{_percent(row[key]):>11}" for key in COLUMNS.values()))
+                lines.append(f"{name:24}" + "".join(f"{in_percent(row[key]):>11}" for key in COLUMNS.values()))
         at = "" if self.threshold is None else f" at threshold {self.threshold:g}"
         lines += [
             "",
             f"{_summary(self.matrix, at)} ({self.matrix.n_images} images)",
-            f"mIoU of the classes alone {_percent(self.matrix.miou_of_classes())}",
+            f"mIoU of the classes alone {in_percent(self.matrix.miou_of_classes())}",
         ]
         better = self.matrix.better_values().items()
         if moved := [f"{value} for {self.class_names[own - 1]}" for own, value in better if value != own]:
@@ -90,7 +90,7 @@ class Evaluation:
         if self.threshold_best is not None:
             lines.append(_summary(self.best, f" at the best threshold {self.threshold_best:g}"))
             some = self.curve[:: max(1, len(self.curve) // 12)]
-            lines.append("curve: " + "  ".join(f"{threshold:g}: {_percent(miou)}" for threshold, miou in some))
+            lines.append("curve: " + "  ".join(f"{threshold:g}: {in_percent(miou)}" for threshold, miou in some))
         if self.matrix.ignored_predictions:
             lines.append(f"{self.matrix.ignored_predictions} pixels marked 255 in the masks were counted as background")
         return "\n".join(lines)
@@ -169,14 +169,15 @@ def finite(value: Tensor | float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None or not math.isfinite(value) else f"{100 * value:.1f}"
+def in_percent(value: float | None, form: str = ".1f") -> str:
+    """A share of 0..1 for people, a dash where there is none."""
+    return "-" if value is None or not math.isfinite(value) else f"{100 * value:{form}}"
 
 
 def _summary(matrix: ConfusionMatrix, at: str) -> str:
     return (
-        f"mIoU {_percent(matrix.miou())}{at}, over-activation {_percent(matrix.over_activation())}, "
-        f"under-activation {_percent(matrix.under_activation())}"
+        f"mIoU {in_percent(matrix.miou())}{at}, over-activation {in_percent(matrix.over_activation())}, "
+        f"under-activation {in_percent(matrix.under_activation())}"
     )
 
 

@@ -55,7 +55,6 @@ class Summary:
     kept: int  # images that were done already
     seconds: float  # for the new ones
     unreadable: list[dict[str, str]]  # `image` and `reason` of each file that could not be read
-    others: int  # images done earlier in this folder that were not among the input
     entries: list[dict[str, Any]]  # of all images of the input that were read, as in `predictions.json`
 
     @property
@@ -74,7 +73,7 @@ class _Job:
 
     image: InputImage
     classes: list[int] | None
-    fingerprint: str
+    fingerprint: str = ""
     entry: dict[str, Any] | None = None
     unreadable: str = ""
     notes: dict[str, Any] = field(default_factory=dict)  # that its entry begins with: `looks`, `frames`
@@ -93,10 +92,9 @@ def predict_images(
     images = [replace(image, pixels=predictor.pixels) for image in images[: options.limit or None]]
     given = read_labels(options.labels, images, predictor.class_names) if options.labels is not None else {}
     base = digest([predictor.about["weights"], predictor.class_names, predictor.settings, DRAWING, out.OPACITY])
-    jobs = []
-    for image in images:
-        classes = given.get(image.relative)
-        jobs.append(_Job(image, classes, digest([base, image.relative, out.identity(image.path), classes])))
+    jobs = [_Job(image, given.get(image.relative)) for image in images]
+    for job in jobs:
+        job.fingerprint = digest([base, job.image.relative, out.identity(job.image.path), job.classes])
     work = _Work(output, predictor, out.ClassValues(output, predictor.class_names), options)
     todo = [jobs[index] for index in from_main(lambda: work.find_missing(jobs))]
     started = time.perf_counter()
@@ -199,10 +197,8 @@ class _Work:
             what = f"not one image can be read ({len(unreadable)} tried)"
             raise UserError(f"--input {sources[0]}: {what}; give other files. The first: {unreadable[0]['reason']}")
         publish(self.output, report, [image for image, _ in done], self.values)
-        known = {self.output / file_of(job.image, DONE) for job in jobs}
-        others = sum(path not in known for path in (self.output / DONE).rglob("[!.]*.json"))
         new = sum(not job.unreadable for job in todo)
-        return Summary(new, len(entries) - new, seconds, unreadable, others, entries)
+        return Summary(new, len(entries) - new, seconds, unreadable, entries)
 
 
 def _read(job: _Job) -> tuple[_Job, np.ndarray | None]:

@@ -2,13 +2,15 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from data.artifacts import read_mask
+from data.faults import grouped
 from data.images import UnreadableImage, read_image
 from data.inspection import spread
 from inference import output_folder as out
@@ -58,41 +60,35 @@ def _write_page(output: Path, report: dict[str, Any], images: list[InputImage], 
     ]
     if len(entries) > MOST_ITEMS:
         intro.append(f"These are the first {MOST_ITEMS}; all are in {OVERLAYS} and {MASKS}.")
-    shares: dict[str, list[float]] = {}
-    for row in (row for entry in entries for row in entry["classes"]):
-        shares.setdefault(row["name"], []).append(row["share"])
-    by_count = sorted(shares.items(), key=lambda item: -len(item[1]))
-    rows = [(name, len(found), percent(sum(found) / len(found))) for name, found in by_count]
-    offered = values.names if len(values.names) <= MOST_LABELS else sorted(shares)
-    classes = Table("", ("class", "images", "mean share, %"), rows, sortable=True)
-    unreadable = Table("", ("file", "reason"), [(row["image"], row["reason"]) for row in report["unreadable"]])
+    by_name = grouped((row for entry in entries for row in entry["classes"]), itemgetter("name"))
+    by_count = sorted(by_name.items(), key=lambda item: -len(item[1]))
+    rows = [(name, len(found), percent(fmean(row["share"] for row in found))) for name, found in by_count]
+    unreadable = [(row["image"], row["reason"]) for row in report["unreadable"]]
+    offered = values.names if len(values.names) <= MOST_LABELS else sorted(by_name)
     sections = [
         Section("Images", HINTS, items=items, show=LAYER, hint_labels=(BACKGROUND, *offered)),
-        Section("Classes", tables=[classes] if rows else []),
-        Section("Files that could not be read", tables=[unreadable] if unreadable.rows else []),
+        Section("Classes", tables=[Table("", ("class", "images", "mean share, %"), rows, sortable=True)]),
+        Section("Files that could not be read", tables=[Table("", ("file", "reason"), unreadable)]),
     ]
     write_page(output / out.PAGE, "Segmentation masks", intro, sections)
 
 
 def _item(output: Path, source: InputImage, entry: dict[str, Any], values: out.ClassValues) -> Item:
     mask, classes = read_mask(output / file_of(source, MASKS)), entry["classes"]
-    names = {row["value"]: row["name"] for row in classes}
     legend = [
         (row["name"], css(values.palette[row["value"]]), f"{row['score']:.2f} · {100 * row['share']:.1f} %")
         for row in classes
     ]
-    class_names = [names.get(value, "") for value in range(1, out.LAST_VALUE + 1)]
     links = {"overlay": file_of(source, OVERLAYS), "mask": file_of(source, MASKS), "maps": file_of(source, MAPS)}
-    item = Item(
+    return Item(
         title=entry["image"],
         uri=image_uri(_read(output, source, SIDE)),
         size=mask.shape,
         classes=[row["name"] for row in classes],
-        layers=[mask_layer(LAYER, mask, values.palette, class_names, legend=legend)],
+        layers=[mask_layer(LAYER, mask, values.palette, values.names, legend=legend)],
         links=[(text, path) for text, path in links.items() if (output / path).is_file()],
-        note="" if classes else NOTHING,
+        certainty=min((row["score"] for row in classes), default=None),
     )
-    return replace(item, certainty=min((row["score"] for row in classes), default=None))
 
 
 def _write_sheet(

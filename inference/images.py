@@ -89,12 +89,10 @@ def output_names(relative: Sequence[str]) -> dict[str, str]:
 
 def find_class(name: str, class_names: Sequence[str], where: str) -> int:
     """The index of a class by its name, in any case; the `UserError` for an unknown one begins with `where`."""
-    wanted, known = composed(name.strip()), [composed(each) for each in class_names]
-    if wanted in known:  # ImageNet has a Cardigan, a dog, and a cardigan
-        return known.index(wanted)
-    folded = [each.casefold() for each in known]
-    if wanted.casefold() in folded:
-        return folded.index(wanted.casefold())
+    for form in (str, str.casefold):  # ImageNet has a Cardigan, a dog, and a cardigan
+        wanted, *known = (form(composed(each)) for each in (name.strip(), *class_names))
+        if wanted in known:
+            return known.index(wanted)
     more = f", ... ({len(class_names)} in all)" if len(class_names) > MOST_NAMES else ""
     near, some = nearest(name.strip(), class_names) or ";", ", ".join(class_names[:MOST_NAMES])
     raise UserError(f"{where}: the network knows no class '{name}'{near} it knows {some}{more}")
@@ -127,14 +125,11 @@ def read_labels(path: Path, images: Sequence[InputImage], class_names: Sequence[
         what = f"none of its {len(table.rows)} rows names an image of the input"
         wanted = f"paths from the input folder or file names, such as {images[0].relative}"
         raise UserError(f"{path}: {what}; expected {wanted}")
-    for note in (*table.notes, *finder.note(path)):
+    without = [image.relative for image in images if image.relative not in found]
+    notes = counted(path, "rows that name no image of the input", [*map(shown, unknown)], "correct the names")
+    notes += counted(path, "images without a row", without, "the network predicts their classes")
+    for note in (*table.notes, *finder.note(path), *notes):
         logger.warning("%s", note)
-    if unknown:
-        text = "%s: %d rows name no image of the input, first %s; correct the names"
-        logger.warning(text, path, len(unknown), shown(unknown[0]))
-    if without := [image.relative for image in images if image.relative not in found]:
-        text = "%s: %d of %d images have no row, first %s; the network predicts their classes"
-        logger.warning(text, path, len(without), len(images), without[0])
     return found
 
 
@@ -144,33 +139,31 @@ def _search(source: str | Path, output: Path, recursive: bool) -> tuple[Path, li
     Files of other suffixes are counted in a warning; hidden ones, and those of infer.py itself, are not.
     """
     matches = _matches(source)
-    is_image = [match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES for match in matches]
-    images = list(itertools.compress(matches, is_image))
-    broken = [str(match) for match in matches if not match.exists()]
-    for note in counted(f"--input {source}", "links to nothing are left out", broken, "put the files there"):
-        logger.warning("%s", note)
-    for folder in (match for match in matches if match.is_dir()):
+    images = [match for match in matches if match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES]
+    for folder in filter(Path.is_dir, matches):
         images += [image for image in find_images(folder) if recursive or image.parent == folder]
     fixed = itertools.takewhile(lambda part: not glob.has_magic(part), Path(source).parts[:-1])
     root = Path(source) if Path(source).is_dir() else Path(*fixed)
     written = [*(done.parent.resolve() for done in root.rglob(DONE) if done.is_dir()), output.resolve()]
     ours = [folder / part for folder in written for part in (MASKS, OVERLAYS, VIDEOS, SHEET)]
     images = [image for image in dict.fromkeys(images) if not _is_below(image, ours)]
-    if not images:
-        depth = "" if recursive else ", and its sub-folders were not searched (--recursive)"
-        wanted = "images, such as .jpg, .png, .tif, .webp (docs/data.md lists all)"
-        raise UserError(f"--input {source}: no images in this folder or of this pattern{depth}; expected {wanted}")
-    left = sorted(
-        path
+    left = [
+        str(path)
         for path in (root.rglob("*") if recursive else root.glob("*"))
         if path.suffix.lower() not in IMAGE_SUFFIXES
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
         and not _is_below(path, written)
-    )
-    if left:
-        text = "--input %s: %d files are no images by their suffix and are left out, first %s"
-        logger.warning(text, source, len(left), left[0])
+    ]
+    broken = [str(match) for match in matches if not match.exists()]
+    notes = counted(f"--input {source}", "links to nothing are left out", broken, "put the files there")
+    what = "files that are no images by their suffix are left out"
+    for note in notes + counted(f"--input {source}", what, left, "if these are images, convert them"):
+        logger.warning("%s", note)
+    if not images:
+        depth = "" if recursive else ", and its sub-folders were not searched (--recursive)"
+        wanted = "images, such as .jpg, .png, .tif, .webp (docs/data.md lists all)"
+        raise UserError(f"--input {source}: no images in this folder or of this pattern{depth}; expected {wanted}")
     return root, images
 
 

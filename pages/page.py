@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,13 +15,15 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from pages.plots import FRAME, MOST_POINTS, Plot, layout
 from utils.files import write_text
 from utils.visualize import printable
 
 TEMPLATES = Path(__file__).parent / "templates"
-OPACITY = 55  # per cent, what the slider starts with
-BLANK = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"  # a clear pixel
+# In the plot's own units, which are few, so that its letters can be read on a phone.
+FRAME = {"width": 440, "height": 270, "left": 46, "right": 428, "top": 12, "bottom": 230}
+TICKS = 5
+STYLES = 7  # of lines in page.css, s0 .. s6: each has its own colour and its own dash
+MOST_POINTS = 24  # a longer line is drawn without its points
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,26 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Series:
+    """A line: `x` and `y` of the same length; points with NaN or infinity are left out."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Lines over a common x."""
+
+    title: str
+    x_label: str
+    y_label: str
+    series: Sequence[Series]
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Layer:
     """One way to see an image."""
 
@@ -63,18 +86,17 @@ class Item:
     """An image of the gallery."""
 
     title: str
-    uri: str  # the image itself; empty where it cannot be shown
+    uri: str  # the image itself
     size: tuple[int, int]  # (height, width), for its shape
     classes: Sequence[str] = ()  # what the class filter finds it by
     layers: Sequence[Layer] = ()
     links: Sequence[tuple[str, str]] = ()  # (text, path relative to the page), offered as downloads
-    note: str = ""
     certainty: float | None = None  # 0..1; a person who gives hints sees the least certain images first
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page. One section of a page may have a gallery: `items`, and the layer to show first."""
+    """A part of the page, if it has any content. One may have a gallery: `items`, and the layer to show first."""
 
     title: str
     note: str = ""
@@ -87,7 +109,7 @@ class Section:
 
 def write_page(path: Path, title: str, intro: Sequence[str], sections: Sequence[Section]) -> None:
     """Write one HTML file that needs only the files that its download links name; `intro` are its first paragraphs."""
-    shown = [part for part in sections if part.plots or part.tables or part.items]
+    shown = [part for part in sections if part.plots or part.items or any(table.rows for table in part.tables)]
     items = [item for part in shown for item in part.items]
     layers = [layer for item in items for layer in item.layers]
     hint_labels = [name for part in shown for name in part.hint_labels]
@@ -102,13 +124,52 @@ def write_page(path: Path, title: str, intro: Sequence[str], sections: Sequence[
         "classes": sorted({name for item in items for name in item.classes}),
         "hint_labels": _json(hint_labels) if hint_labels else "",
         "data": _json([_data(item) for item in items]) if items else "",
-        "opacity": OPACITY,
-        "blank": BLANK,
         "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         "script": Markup(script),
         "digest": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
     write_text(path, _template().render(content))
+
+
+def layout(plot: Plot) -> dict[str, Any]:
+    """Positions for the template: `x_ticks` and `y_ticks` as (position, text), `lines` as (name, style, points)."""
+    lines = [
+        [(x, y) for x, y in zip(line.x, line.y, strict=True) if math.isfinite(x) and math.isfinite(y)]
+        for line in plot.series
+    ]
+    x_ticks = ticks([x for line in lines for x, _ in line])
+    y_ticks = ticks([y for line in lines for _, y in line])
+
+    def across(x: float) -> float:
+        share = (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0])
+        return round(FRAME["left"] + share * (FRAME["right"] - FRAME["left"]), 1)
+
+    def down(y: float) -> float:
+        share = (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
+        return round(FRAME["bottom"] - share * (FRAME["bottom"] - FRAME["top"]), 1)
+
+    return {
+        "x_ticks": [(across(value), f"{value:.6g}") for value in x_ticks],
+        "y_ticks": [(down(value), f"{value:.6g}") for value in y_ticks],
+        "lines": [
+            (series.name, index % STYLES, [(across(x), down(y)) for x, y in line])
+            for index, (series, line) in enumerate(zip(plot.series, lines, strict=True))
+        ],
+    }
+
+
+def ticks(values: Sequence[float]) -> list[float]:
+    """Two or more round numbers, evenly spaced, from at or below the least value to at or above the largest."""
+    low, high = min(values, default=0), max(values, default=1)
+    if not high > low:
+        high = low + (abs(low) or 1.0)
+    is_whole = all(float(value).is_integer() for value in values)  # such as epochs
+    rough = max((high - low) / TICKS, float(is_whole))
+    power = 10.0 ** math.floor(math.log10(rough))
+    factors = (1, 2, 5, 10) if is_whole else (1, 2, 2.5, 5, 10)
+    step = next(factor * power for factor in factors if factor * power >= rough * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
 
 
 def percent(share: float | None, digits: int = 1, **more: Any) -> Cell:

@@ -185,7 +185,7 @@ def test_files_with_several_images_are_told(infer_on, images, tmp_path):
         frames[0].save(images / name, save_all=True, append_images=frames[1:])
     for _ in range(2):  # also of images that are done already
         printed = infer_on("segmenter", images).well()
-        assert "2 files hold several images, first moving.gif (3); masks are of the first" in printed.out + printed.err
+        assert "files hold several images: 2, first moving.gif (3); masks are of the first" in printed.out + printed.err
 
 
 @pytest.mark.parametrize("option", [(), ("--verbose",)])

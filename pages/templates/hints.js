@@ -1,11 +1,9 @@
-"use strict";
 // Hints: a person says of some pixels of some images what they are, and saves hints.json for data.hints.
 // Mouse, touch and keyboard; nothing leaves the page but the file. Points are in pixels of the image itself.
 (() => {
   const LEAST = 4;  // screen pixels that a line or a box is long at least; shorter is a click
   const KEY_STEP = 0.02;  // of the image's width, that an arrow key moves the cross
   const KINDS = { p: "point", l: "line", b: "rectangle" };
-  const byId = (id) => document.getElementById(id);
   const svg = (tag, attributes) => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
     Object.entries(attributes).forEach(([name, value]) => element.setAttribute(name, value));
@@ -14,8 +12,8 @@
   };
   const items = JSON.parse(byId("gallery-data").textContent);
   const labels = JSON.parse(byId("hint-labels").textContent);  // the background first
-  const order = items.filter((item) => item.uri)
-    .sort((one, other) => (one.certainty ?? 2) - (other.certainty ?? 2) || one.title.localeCompare(other.title));
+  const order = [...items].sort(
+    (one, other) => (one.certainty ?? 2) - (other.certainty ?? 2) || one.title.localeCompare(other.title));
   const hints = new Map();  // image -> its shapes, in the order in which they were given
   let others = [];  // records of images that are not on this page, which are saved again as they are
   let position = 0;
@@ -83,7 +81,7 @@
     byId("editor-note").textContent = certainty === null ? "" : `certainty ${certainty.toFixed(2)}`;
     const mask = item().layers.findLast((layer) => layer.over && layer.legend.length);
     byId("editor-legend").replaceChildren(...(mask ? mask.legend : []).flatMap(([name, color]) => {
-      const swatch = Object.assign(document.createElement("span"), { className: "swatch" });
+      const swatch = make("span", { className: "swatch" });
       swatch.style.background = color;
       return [swatch, ` ${name} `];
     }));
@@ -152,11 +150,10 @@
     const given = items.filter((each) => (hints.get(each.title) ?? []).length);
     const records = given.map((each) => (
       { image: each.title, width: each.size[1], height: each.size[0], shapes: hints.get(each.title) }));
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([JSON.stringify({ hints: [...records, ...others] }, null, 1)], { type: "application/json" }));
-    link.download = "hints.json";
-    link.click();
-    URL.revokeObjectURL(link.href);
+    const text = JSON.stringify({ hints: [...records, ...others] }, null, 1);
+    const href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+    make("a", { href, download: "hints.json" }).click();
+    URL.revokeObjectURL(href);
     isSaved = true;
     tell(`saved ${count()}; train with --set data.hints=hints.json`);
   }

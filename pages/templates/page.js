@@ -1,13 +1,15 @@
 "use strict";
 // Sorts tables and runs the gallery. Text from files goes into the page as text only, never as markup.
+const byId = (id) => document.getElementById(id);
+const make = (tag, properties = {}, ...children) => {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+};
+
 (() => {
   const FIRST = 24, MORE = 96;  // images shown at once, so that the page opens fast, and with each click on "more"
-  const byId = (id) => document.getElementById(id);
-  const make = (tag, properties = {}, ...children) => {
-    const element = Object.assign(document.createElement(tag), properties);
-    element.append(...children);
-    return element;
-  };
+  const NOTHING = "none of the classes";
   const percent = (share) => (100 * share).toFixed(1);
   // Sign 1 is ascending. What has no number comes last, in the order of its text.
   const compare = (number, text, sign) => (left, right) => {
@@ -57,9 +59,8 @@
     const add = (src, className, alt) => {
       box.append(make("img", { className, alt, decoding: "async", loading: "lazy", src }));
     };
-    if (item.uri && (!layer || layer.over)) add(item.uri, "", layer ? "" : item.title);
+    if (!layer || layer.over) add(item.uri, "", layer ? "" : item.title);
     if (layer) add(layer.uri, layer.over ? "over" : "", `${layer.name} of ${item.title}`);
-    if (!item.uri && !layer) box.append(make("span", { className: "missing" }, "no image"));
     for (const [text, x, y] of named && layer ? layer.names : []) {
       const name = make("span", { className: "on-mask" }, text);
       name.style.left = `${100 * x}%`;
@@ -95,7 +96,7 @@
       text.append(make("span", { className: "faint score" }, `${what} ${percent(scoreOf(item))}${of}`));
     }
     if (layer && layer.legend.length) text.append(legend(layer));
-    if (item.note) text.append(make("p", { className: "faint" }, item.note));
+    if (!item.classes.length) text.append(make("p", { className: "faint" }, NOTHING));
     if (item.links.length) text.append(make("div", { className: "links" }, ...links(item)));
     return make("article", { className: "card" }, button, text);
   }
@@ -134,9 +135,9 @@
   function view() {
     const item = shown[position];
     byId("viewer-title").textContent = `${item.title} (${position + 1} of ${shown.length})`;
-    byId("viewer-note").textContent = [item.classes.join(", "), item.note].filter(Boolean).join("; ");
-    const image = item.uri ? [figure(item, "image")] : [];
-    byId("layers").replaceChildren(...image, ...item.layers.map((layer) => figure(item, layer.name, layer)));
+    byId("viewer-note").textContent = item.classes.join(", ") || NOTHING;
+    const layers = item.layers.map((layer) => figure(item, layer.name, layer));
+    byId("layers").replaceChildren(figure(item, "image"), ...layers);
     byId("viewer-table").replaceChildren(...scores(item));
     byId("viewer-links").replaceChildren(...links(item));
     byId("viewer").scrollTop = 0;

@@ -61,7 +61,9 @@ def test_folders_are_searched_as_deep_as_asked_for_links_are_followed_and_loops_
 
 def test_names_are_the_same_however_a_folder_is_named_and_what_is_left_out_is_counted(shots, caplog):
     wanted = {image.relative: image.name for image in find_inputs(["shots"], Path("out"))}
-    assert "--input shots: 2 files are no images by their suffix and are left out, first shots/film.MP4" in caplog.text
+    assert (
+        "--input shots: files that are no images by their suffix are left out: 2, first shots/film.MP4" in caplog.text
+    )
     for source in (shots / "shots", "./shots/", "more/../shots"):
         assert {image.relative: image.name for image in find_inputs([source], Path("out"))} == wanted
 
@@ -122,5 +124,5 @@ class TestLabels:
         (tmp_path / "labels.csv").write_text("image;labels\na.jpg;cat\n./sub/a.jpg;dog\nnot there.jpg;dog\n")
         found = read_labels(tmp_path / "labels.csv", find_inputs([images], tmp_path / "out"), NAMES)
         assert found == {"a.jpg": [0], "sub/a.jpg": [1]}
-        assert "1 rows name no image of the input, first 'not there.jpg'" in caplog.text
-        assert "2 of 4 images have no row" in caplog.text
+        assert "rows that name no image of the input: 1, first 'not there.jpg'" in caplog.text
+        assert "images without a row: 2, first b/c.png" in caplog.text

@@ -1,8 +1,10 @@
-"""Pages: one file, nothing is loaded from elsewhere, no name becomes code, a foreign address or a broken file."""
+"""Pages: one file, nothing is loaded from elsewhere, no name becomes code or a broken file; plots follow the numbers."""
 
 import base64
 import hashlib
+import itertools
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,8 +14,7 @@ import numpy as np
 import pytest
 
 from pages.images import image_uri
-from pages.page import Cell, Item, Layer, Section, Table, percent, write_page
-from pages.plots import Plot, Series
+from pages.page import FRAME, Cell, Item, Layer, Plot, Section, Series, Table, layout, percent, ticks, write_page
 
 NASTY = "<script>alert('x')</script></script>&\"'\u2028.jpg"
 
@@ -51,7 +52,7 @@ class Page(HTMLParser):
 def page(tmp_path) -> Page:
     uri = image_uri(np.zeros((40, 60, 3), np.uint8))
     layer = Layer(NASTY, uri, legend=[(NASTY, "#010203", NASTY)], names=[(NASTY, 0.5, 0.25)], score=0.5)
-    item = Item(NASTY, uri, (40, 60), [NASTY], [layer], [("mask", f"masks/{NASTY}")], NASTY)
+    item = Item(NASTY, uri, (40, 60), [NASTY], [layer], [("mask", f"masks/{NASTY}")])
     plot = Plot(NASTY, NASTY, NASTY, [Series(NASTY, [0, 1], [2, 3])], NASTY)
     table = Table(NASTY, [NASTY, "n"], [[NASTY, 1.5], [Cell(NASTY, 1.0, 0.5, True, (0, 0.5, 1)), 2]], NASTY)
     sections = [Section(NASTY, NASTY, [plot], [table], [item], NASTY), Section("empty")]
@@ -103,3 +104,43 @@ def test_a_share_is_shown_in_per_cent_and_sorted_by_its_number():
     assert percent(0.1234) == Cell("12.3", 0.1234)
     assert percent(0.1234, 0, strong=True) == Cell("12", 0.1234, strong=True)
     assert percent(None).value is None
+
+
+def points(*series: Series) -> list[list[tuple[float, float]]]:
+    return [line for _, _, line in layout(Plot("t", "x", "y", series))["lines"]]
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (0, 0.6), (-3, 7), (0.0123, 0.0131), (1, 1), (0, 0), (37.1, 49.4), (1, 1e6)]
+)
+def test_ticks_are_even_and_enclose(low, high):
+    found = ticks([low, high])
+    assert found[0] <= low
+    assert found[-1] >= high
+    assert 2 <= len(found) <= 8
+    steps = [b - a for a, b in itertools.pairwise(found)]
+    assert steps == pytest.approx([steps[0]] * len(steps))
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 4, 9, 12, 13, 30])
+def test_ticks_of_whole_numbers_are_whole(epochs):
+    found = ticks(range(1, epochs + 1))
+    assert found == [int(tick) for tick in found]
+    assert 2 <= len(found) <= 8
+
+
+def test_a_line_is_linear_in_its_numbers_stands_where_the_ticks_say_and_inside():
+    at = layout(Plot("t", "x", "y", [Series("a", [0, 1, 2, 4], [0, 10, 20, 40])]))
+    first, second, third, last = at["lines"][0][2]
+    assert second[0] - first[0] == pytest.approx(third[0] - second[0], abs=0.2)
+    assert first[1] - second[1] == pytest.approx(second[1] - third[1], abs=0.2)
+    assert {(first[0], "0"), (last[0], "4")} <= set(at["x_ticks"])
+    assert {(first[1], "0"), (last[1], "40")} <= set(at["y_ticks"])
+    assert FRAME["left"] <= first[0] < last[0] <= FRAME["right"]
+    assert FRAME["top"] <= last[1] < first[1] <= FRAME["bottom"]  # up is more
+
+
+def test_points_that_are_no_number_are_left_out_and_series_of_different_length_refused():
+    assert [len(line) for line in points(Series("a", [0, 1, 2], [1, math.nan, 3]), Series("b", [], []))] == [2, 0]
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        points(Series("a", [0, 1], [1]))
