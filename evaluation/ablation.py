@@ -1,7 +1,7 @@
 """Maps of a list of images after every step: their files, and the rows of tables; stage `ablation` writes them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from data.artifacts import write_seed
-from data.dataset import Index, Record
+from data.dataset import Index
 from data.index import open_index
 from evaluation.scores import Evaluation, evaluate_seeds
 from models.classifier import Classifier
 from models.method import Method
+from models.steps.base import Step
 from stages.config import Config
 from stages.dataset_step import DatasetStep
 from stages.dataset_steps import open_steps
@@ -53,8 +54,7 @@ def read_validation_list(cfg: Config, run: Run) -> dict[str, Any]:
 
 def ablation_complete(cfg: Config, run: Run) -> bool:
     """Whether every validation image has all its files."""
-    index, method = open_index(cfg.data, cfg.data.val_list), build_method(cfg)
-    return all(_is_read(record, run.path(ABLATION), method) for record in index.records)
+    return not _missing(open_index(cfg.data, cfg.data.val_list), run.path(ABLATION), build_method(cfg))
 
 
 def write_ablation(classifier: Classifier, index: Index, folder: Path, cfg: Config, method: Method) -> int:
@@ -65,7 +65,7 @@ def write_ablation(classifier: Classifier, index: Index, folder: Path, cfg: Conf
     compute = reading_compute(cfg)
     compute.network(classifier)
     last = method.steps[-1].name
-    missing = from_main(lambda: [n for n, record in enumerate(index.records) if not _is_read(record, folder, method)])
+    missing = from_main(lambda: _missing(index, folder, method))
     require_image_space(folder, index, missing, seeds=len(method.steps) + 1, masks=1)
 
     def read(item: dict[str, Any]) -> None:
@@ -98,15 +98,13 @@ class SeedRow:
 
 def method_rows(method: Method, folder: Path) -> list[SeedRow]:
     """The rows of what `write_ablation` has written into a folder."""
-    first, *others = method.steps
-    titles = {first.name: first.title} | {step.name: f"+ {step.title}" for step in others}
-    given = [SeedRow(title, GIVEN, folder / GIVEN / name) for name, title in titles.items()]
-    last = method.steps[-1]
-    return [*given, SeedRow(f"{last.title}, predicted labels", PREDICTED, folder / PREDICTED / last.name)]
+    rows = [step_rows(step, folder) for step in method.steps]
+    rows[0][GIVEN] = replace(rows[0][GIVEN], title=method.steps[0].title)  # added to nothing
+    return [*(row[GIVEN] for row in rows), rows[-1][PREDICTED]]
 
 
-def step_rows(step: DatasetStep, folder: Path) -> dict[str, SeedRow]:
-    """The rows of a step over the data set, by labels."""
+def step_rows(step: Step | DatasetStep, folder: Path) -> dict[str, SeedRow]:
+    """The rows of a step by labels, with the files `folder/LABELS/STEP/ID.npz`."""
     titles = {GIVEN: f"+ {step.title}", PREDICTED: f"{step.title}, predicted labels"}
     return {labels: SeedRow(title, labels, folder / labels / step.name) for labels, title in titles.items()}
 
@@ -147,6 +145,7 @@ def _write_image(path: Path, image: Tensor, classifier: Classifier) -> None:
         Image.fromarray(fit(pixels, SIDE)).save(temporary, quality=QUALITY)
 
 
-def _is_read(record: Record, folder: Path, method: Method) -> bool:
-    names = [f"{GIVEN}/{step.name}" for step in method.steps] + [f"{PREDICTED}/{method.steps[-1].name}"]
-    return all(is_whole(folder / name / f"{record.name}.npz") for name in names)
+def _missing(index: Index, folder: Path, method: Method) -> list[int]:
+    """Positions of the images that lack a file."""
+    folders, names = [row.folder for row in method_rows(method, folder)], [record.name for record in index.records]
+    return [n for n, name in enumerate(names) if not all(is_whole(each / f"{name}.npz") for each in folders)]

@@ -40,20 +40,21 @@ def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
         if bare[one] == bare[other]:
             what = f"{paths[one]} and {paths[other]} have the same figures, as one run and its copy have"
             raise UserError(f"{what}; give runs of different seeds")
-    common = [title for title in read[0] if all(title in other for other in read)]
-    if not common:
-        raise UserError(f"{paths[0]} and the others have no evaluation in common; evaluate the same of all")
     gathered = {}
-    for title in common:
-        first, *others = rows = [evaluations[title] for evaluations in read]
-        for path, row in zip(paths[1:], others, strict=True):
-            _check_repeat(title, paths[0], first, path, row)
+    for title in (title for title in read[0] if all(title in other for other in read)):
+        rows = [evaluations[title] for evaluations in read]
+        about = [{"images": row["n_images"]} | row["evaluated"] for row in rows]
+        for path, other in zip(paths, about, strict=True):
+            if differing := [key for key in ("images", *MUST_AGREE) if other.get(key) != about[0].get(key)]:
+                differ = f"{differing[0]} is {about[0].get(differing[0])} and {other.get(differing[0])}"
+                raise UserError(f"{title}: {paths[0]} and {path} are no repeats: {differ}; evaluate all the same way")
         figures = {name: [row[name] for row in rows] for name in HEADERS}
-        for name in first["per_class"]:
+        for name in rows[0]["per_class"]:
             figures[f"iou {name}"] = [row["per_class"].get(name, {}).get("iou") for row in rows]
         figures = {name: values for name, values in figures.items() if None not in values}
-        about = {"list": first["evaluated"].get("list", ""), "n_images": first["n_images"]}
-        gathered[title] = about | {"figures": figures}
+        gathered[title] = {"list": about[0].get("list", ""), "n_images": rows[0]["n_images"], "figures": figures}
+    if not gathered:
+        raise UserError(f"{paths[0]} and the others have no evaluation in common; evaluate the same of all")
     return gathered
 
 
@@ -78,14 +79,6 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         wanted = f"a run folder with {REPORT}, or a file of evaluate.py --json"
         raise UserError(f"{file} holds no figures ({type(error).__name__}: {error}); expected {wanted}") from error
     return rows
-
-
-def _check_repeat(title: str, first: Path, row: dict[str, Any], path: Path, other: dict[str, Any]) -> None:
-    one, two = ({"images": each["n_images"]} | each["evaluated"] for each in (row, other))
-    for key in ("images", *MUST_AGREE):
-        if one.get(key) != two.get(key):
-            differ = f"{key} is {one.get(key)} and {two.get(key)}"
-            raise UserError(f"{title}: {first} and {path} are no repeats: {differ}; evaluate all the same way")
 
 
 def table(gathered: dict[str, dict[str, Any]]) -> str:

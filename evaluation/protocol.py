@@ -88,8 +88,7 @@ def evaluate_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
     if not cfg.data.val_list:
         return found
     index = open_index(cfg.data, cfg.data.val_list, masks=True)
-    about = about_list(cfg, cfg.data.val_list, len(index))
-    about |= {"backbone": cfg.model.backbone, "weights": cfg.model.weights}
+    about = about_list(cfg, cfg.data.val_list, len(index)) | about_run(cfg, PREDICTIONS)
     with scratch_folder() as scratch:
         predictions = folder / PREDICTIONS
         if not (is_as_run and from_main(lambda: _is_fresh(folder, index, own))):

@@ -65,11 +65,10 @@ def video_names(videos: Sequence[Path]) -> list[str]:
     """Names of the overlays: the videos' own, with a number where several have the same."""
     names: list[str] = []
     for video in videos:
-        name, taken = video.stem, {other.casefold() for other in names}
-        numbers = itertools.count(2)
-        while name.casefold() in taken:
-            name = f"{video.stem} ({next(numbers)})"
-        names.append(name)
+        taken = {other.casefold() for other in names}
+        numbered = (f"{video.stem} ({number})" for number in itertools.count(2))
+        wanted = itertools.chain([video.stem], numbered)
+        names.append(next(name for name in wanted if name.casefold() not in taken))
     return names
 
 
