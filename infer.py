@@ -9,15 +9,10 @@
 
 In a notebook: `from infer import predict`, then `predict("photo.jpg")`.
 
-Takes a segmentation network or a classifier. If no checkpoint is named and you have trained none, it uses
-checkpoints/voc12_compact.pth, which knows VOC's 20 classes of everyday photographs. `--model_path imagenet` takes a
-classifier of ImageNet's 1,000 classes.
-
-Writes into --output: index.html (a gallery, opens without a network), contact_sheet.jpg, masks/ (palette PNG, 0
-background), overlays/, predictions.json (classes with scores and shares, unreadable files, settings) and classes.json
-(the class of each mask value). The same command again does only what is missing: new or changed images, all of them
-after a change of settings. A classifier's masks are made with every step whose networks lie beside its checkpoint, as
-in a run folder; a step without its network is left out with a warning. --quality fast reads an image once.
+Writes into --output: index.html (a gallery), contact_sheet.jpg, masks/ (palette PNG, 0 background), overlays/,
+predictions.json (classes with scores and shares, unreadable files, settings) and classes.json (the class of each mask
+value). The same command again does only what is missing: new or changed images, all of them after a change of settings.
+More: docs/masks.md.
 """
 
 if __name__ == "__main__":  # before imports that take seconds

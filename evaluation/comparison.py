@@ -75,18 +75,17 @@ def check_classes(source: str, known: tuple[str, ...], index: Index) -> None:
 def _read(index: Index, source: str, cfg: Config, own: Config) -> tuple[dict[str, Any], np.ndarray]:
     """One of the two sources: what `--json` says of it, and its counts by image (N, 3, C)."""
     path, name = Path(source), index.records[0].name
+    side: dict[str, Any] = {"path": source, "kind": "masks", "threshold": None}
     with scratch_folder() as scratch:
         folder = _predict(index, source, scratch, own) if path.is_file() else path
         if (folder / f"{name}.png").is_file():
             if folder is path:
                 check_predictions(index, folder, cfg.workers)
-            side = {"path": source, "kind": "masks", "threshold": None}
             return side, count_images(index, folder, None, cfg.workers)
         if (folder / f"{name}.npz").is_file():
             evaluation = evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers)
             best = evaluation.threshold_best
-            side = {"path": source, "kind": "seeds", "threshold": best}
-            return side, count_images(index, folder, best, cfg.workers)
+            return side | {"kind": "seeds", "threshold": best}, count_images(index, folder, best, cfg.workers)
     what = f"neither a mask {name}.png nor a seed file {name}.npz" if path.is_dir() else "no such file or folder"
     wanted = "a folder of masks, a folder of seeds, or a checkpoint, for the images of the list (--split)"
     raise UserError(f"--compare {source}: {what}; expected {wanted}")

@@ -90,8 +90,8 @@ def write_hints_page(cfg: Config, run: Run) -> Path:
     seen = [record for record in index.records if record.name in found]
     records = sorted(seen, key=lambda record: found[record.name])[:HINT_IMAGES]
     items = _items(progress(records, len(records), "page"), index, cfg, run, rows[-1:], HINT_SIDE)
-    drawn = [(run.path(PSEUDO) / f"{item.title}.png", item) for item in items]
-    if stale := [path for path, item in drawn if not item.layers and is_whole(path)]:
+    without = [run.path(PSEUDO) / f"{item.title}.png" for item in items if not item.layers]
+    if stale := [*filter(is_whole, without)]:
         what = f"{stale[0]} has another size than its image, so the data have changed since"
         raise UserError(f"{what}; give the train command again, and then this one")
     items = [replace(item, certainty=found[item.title]) for item in items]
@@ -111,9 +111,9 @@ def write_hints_page(cfg: Config, run: Run) -> Path:
 
 def validation_images(cfg: Config, figures: dict[str, Any]) -> list[ImageRow]:
     """The files that `report.json` has figures of. The first and the last maps are drawn as maps, too."""
-    seeds = [row for row in method_rows(build_method(cfg), Path(ABLATION)) if row.labels == GIVEN]
+    seeds = method_rows(build_method(cfg), Path(ABLATION))
     seeds += [step_rows(step, Path(CHANGED_ABLATION))[GIVEN] for step in used_steps(cfg)]
-    rows = [(row.title, str(row.folder)) for row in seeds]
+    rows = [(row.title, str(row.folder)) for row in seeds if row.labels == GIVEN]
     rows += [(PSEUDO_ROW, PSEUDO_ABLATION), ("segmentation, predicted labels", f"{PREDICTIONS}/{PREDICTED}")]
     found = [(title, folder, figures[title]["threshold_best"]) for title, folder in rows if title in figures]
     maps = [title for title, _, threshold in found if threshold is not None]
@@ -153,16 +153,11 @@ def _items(
 
 
 def _layers(
-    record: Record,
-    size: tuple[int, ...],
-    class_names: Sequence[str],
-    palette: np.ndarray,
-    run: Run,
-    rows: Sequence[ImageRow],
+    record: Record, size: tuple[int, ...], names: Sequence[str], palette: np.ndarray, run: Run, rows: Sequence[ImageRow]
 ) -> Iterator[Layer]:
     truth = None if record.mask is None else record.read_truth()
     if truth is not None:
-        yield mask_layer("truth", truth, palette, class_names)
+        yield mask_layer("truth", truth, palette, names)
     last = None
     for row in rows:
         folder, mask = run.path(row.folder), None
@@ -173,12 +168,12 @@ def _layers(
             mask = mask_at(maps, row.threshold)
         elif is_whole(drawn):
             mask = read_mask(drawn)
-        numbered = ((number, folder / f"{record.name}.{number}.webp") for number in count(1))
-        for number, path in takewhile(lambda row: is_whole(row[1]), numbered):
+        numbered = (folder / f"{record.name}.{number}.webp" for number in count(1))
+        for number, path in enumerate(takewhile(is_whole, numbered), 1):
             yield Layer(f"{row.title} {number}", image_uri(np.array(read_image(path))), over=False)
         if mask is not None and mask.shape == size:  # else of data that have been replaced since
-            score, by_class = (None, {}) if truth is None else evaluate_image(truth, mask, class_names)
-            yield mask_layer(row.title, mask, palette, class_names, score=score, by_class=by_class)
+            score, by_class = (None, {}) if truth is None else evaluate_image(truth, mask, names)
+            yield mask_layer(row.title, mask, palette, names, score=score, by_class=by_class)
             last = mask
     if truth is not None and last is not None:
         yield mask_layer("errors", error_map(truth, last), ERROR_PALETTE, ERRORS, names=())

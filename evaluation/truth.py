@@ -30,17 +30,13 @@ FEW = 500  # images, up to which loader processes take longer to start than they
 
 @dataclass
 class Groups(Dataset):
-    """Of each `size` records, the position of the first and what `read` makes of them."""
+    """By the position of a record: it, and what `read` makes of `size` records from there on."""
 
     records: Sequence[Record]
     read: Callable[..., Any]
     size: int
 
-    def __len__(self) -> int:
-        return -(-len(self.records) // self.size)
-
-    def __getitem__(self, number: int) -> tuple[int, Any]:
-        first = number * self.size
+    def __getitem__(self, first: int) -> tuple[int, Any]:
         return first, self.read(*self.records[first : first + self.size])
 
 
@@ -48,8 +44,8 @@ def read_records(
     index: Index, read: Callable[..., Any], workers: int, title: str, size: int = 1
 ) -> Iterator[tuple[int, Any]]:
     """The position of each record and the result of `read`, in exactly one process; `size` records at a time."""
-    groups = Groups(index.records, read, size)
-    return read_once(groups, range(len(groups)), workers, title, threads=len(index) <= FEW)
+    groups, firsts = Groups(index.records, read, size), range(0, len(index), size)
+    return read_once(groups, firsts, workers, title, threads=len(index) <= FEW)
 
 
 def why_no_truth(cfg: Config) -> str | None:
@@ -92,8 +88,10 @@ def check_truth(index: Index, workers: int) -> None:
         where, none = missing[0].mask or missing[0].image, f"{len(missing)} of {len(index)} have none"
         needs = f"evaluation needs one for each image of the list, and {none}"
         raise UserError(f"there is no truth to evaluate against: {where} has no mask; {needs}")
-    states = [(str(record.mask), record.labels, _state(record)) for record in index.records]
-    key = digest([index.class_names, repr(index.records[0].truth), states])
+    files = [Path(record.mask or "") for record in index.records]
+    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    labels = [record.labels for record in index.records]
+    key = digest([index.class_names, repr(index.records[0].truth), labels, states])
     if key in _checked:
         return
     rows = list(zip(index.records, _all_facts(index, workers, "check the truth"), strict=True))
@@ -141,11 +139,4 @@ def _all_facts(index: Index, workers: int, title: str) -> list[MaskFacts]:
 
 
 def _facts(record: Record) -> MaskFacts:
-    assert record.mask is not None  # `check_truth` has found one for each image
-    return read_with_facts(record.mask, record.truth, record.labels)[1]
-
-
-def _state(record: Record) -> tuple[int, int]:
-    assert record.mask is not None
-    state = record.mask.stat()
-    return state.st_size, state.st_mtime_ns
+    return read_with_facts(record.mask or "", record.truth, record.labels)[1]

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from data.index import pixel_rule
-from data.pixels import AUTO, limit_pixels
+from data.pixels import limit_pixels
 from data.sides import AS_IS, Sides
 from stages.config import Config
 from stages.networks import Network
@@ -71,11 +71,8 @@ class Predictor(ABC):
         self.about = about | {"classes": len(class_names), "score": self.score_is}
         self.allowed = frozenset(class_names.index(name) for name in allowed) or frozenset(range(len(class_names)))
         self.tile = tile
-        self.settings: dict[str, Any] = {"precision": self.compute.precision, "only": sorted(allowed)}
-        if self.pixels != AUTO:
-            self.settings["pixels"] = [self.pixels.range, self.pixels.bands]
-        if tile:
-            self.settings["tile"] = tile
+        self.settings: dict[str, Any] = {"precision": self.compute.precision, "only": sorted(allowed), "tile": tile}
+        self.settings["pixels"] = [self.pixels.range, self.pixels.bands]
 
     def predict(self, image: np.ndarray, classes: Sequence[int] | None = None) -> Prediction:
         """The mask of one image (H, W, 3) uint8 RGB, of these classes (indices), or of those that it predicts."""
@@ -86,14 +83,12 @@ class Predictor(ABC):
     ) -> list[Prediction]:
         """`predict` for several images of any sizes; a segmenter reads those of one size at once."""
         known = [self._wanted(given) for given in classes or [None] * len(images)]
-        small = [self._small(image) for image in images]
         with self.compute.autocast():
-            found = self._predict_many(small, known)
+            found = self._predict_many([self._small(image) for image in images], known)
         predictions = []
-        for image, own in zip(images, found, strict=True):
-            size = image.shape[:2]
+        for size, own in zip((image.shape[:2] for image in images), found, strict=True):
             maps = to_seed_grid(torch.from_numpy(own.maps), size).numpy()
-            predictions.append(Prediction(resize_mask(own.mask, size), own.classes, own.scores, maps))
+            predictions.append(replace(own, mask=resize_mask(own.mask, size), maps=maps))
         return predictions
 
     def _wanted(self, classes: Sequence[int] | None) -> list[int] | None:
@@ -107,8 +102,6 @@ class Predictor(ABC):
     def _small(self, image: np.ndarray) -> np.ndarray:
         """A copy within `sides`; a copy, because torch warns of arrays that it may not write to."""
         height, width = self.sides.size(*image.shape[:2])
-        if (height, width) == image.shape[:2]:
-            return image.copy()
         return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
     def _tensor(self, image: np.ndarray) -> Tensor:
