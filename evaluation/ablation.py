@@ -54,7 +54,8 @@ def read_validation_list(cfg: Config, run: Run) -> dict[str, Any]:
 
 def ablation_complete(cfg: Config, run: Run) -> bool:
     """Whether every validation image has all its files."""
-    return not _missing(open_index(cfg.data, cfg.data.val_list), run.path(ABLATION), build_method(cfg))
+    rows = method_rows(build_method(cfg), run.path(ABLATION))
+    return not find_missing(open_index(cfg.data, cfg.data.val_list), [row.folder for row in rows], ".npz")
 
 
 def write_ablation(classifier: Classifier, index: Index, folder: Path, cfg: Config, method: Method) -> int:
@@ -65,8 +66,9 @@ def write_ablation(classifier: Classifier, index: Index, folder: Path, cfg: Conf
     compute = reading_compute(cfg)
     compute.network(classifier)
     last = method.steps[-1].name
-    missing = from_main(lambda: _missing(index, folder, method))
-    require_image_space(folder, index, missing, seeds=len(method.steps) + 1, masks=1)
+    folders = [row.folder for row in method_rows(method, folder)]
+    missing = from_main(lambda: find_missing(index, folders, ".npz"))
+    require_image_space(folder, index, missing, seeds=len(folders), masks=1)
 
     def read(item: dict[str, Any]) -> None:
         name, size = f"{item['name']}.npz", item["image"].shape[-2:]
@@ -85,6 +87,12 @@ def write_ablation(classifier: Classifier, index: Index, folder: Path, cfg: Conf
 
     compute.do_each(read, whole_images(index, missing, cfg.workers, "ablation"))
     return len(missing)
+
+
+def find_missing(index: Index, folders: Sequence[Path], suffix: str) -> list[int]:
+    """Positions of the images without a whole file ID`suffix` in each of the folders."""
+    names = [f"{record.name}{suffix}" for record in index.records]
+    return [n for n, name in enumerate(names) if not all(is_whole(folder / name) for folder in folders)]
 
 
 @dataclass(frozen=True)
@@ -143,9 +151,3 @@ def _write_image(path: Path, image: Tensor, classifier: Classifier) -> None:
     pixels = ((image.float() * std + mean).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     with atomic_path(path) as temporary:
         Image.fromarray(fit(pixels, SIDE)).save(temporary, quality=QUALITY)
-
-
-def _missing(index: Index, folder: Path, method: Method) -> list[int]:
-    """Positions of the images that lack a file."""
-    folders, names = [row.folder for row in method_rows(method, folder)], [record.name for record in index.records]
-    return [n for n, name in enumerate(names) if not all(is_whole(each / f"{name}.npz") for each in folders)]

@@ -10,7 +10,7 @@ import torch
 from data.artifacts import write_mask
 from data.dataset import Index
 from data.index import class_palette, open_index
-from evaluation.ablation import GIVEN, PREDICTED
+from evaluation.ablation import GIVEN, PREDICTED, find_missing
 from evaluation.scores import Evaluation, evaluate_masks
 from evaluation.truth import check_truth, why_no_truth
 from inference.segmenter import SegmenterPredictor
@@ -22,7 +22,7 @@ from utils.compute import choose_compute
 from utils.distributed import from_main
 from utils.errors import UserError
 from utils.file_digests import digest_files
-from utils.files import digest, is_whole, read_json, write_json
+from utils.files import digest, read_json, write_json
 from utils.metrics import ConfusionMatrix
 
 logger = logging.getLogger(__name__)
@@ -50,26 +50,21 @@ def claim_folder(folder: Path, networks: Sequence[Path], index: Index, cfg: Conf
     write_json(folder / MADE_BY, made_by | {"images": before | images})
 
 
-def has_predictions(index: Index, folder: Path, position: int, given: bool = True) -> bool:
-    """Whether `write_predictions` has written the files of an image."""
-    name = f"{index.records[position].name}.png"
-    return all(is_whole(folder / labels / name) for labels in (PREDICTED, GIVEN)[: 1 + given])
-
-
 def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Config, given: bool = True) -> None:
     """Write the masks that infer.py draws: `predicted/ID.png`, and if asked `given/ID.png`, of the given labels."""
     refined = cfg.changed("pseudo", refine=cfg.infer.refine)
     predictor = SegmenterPredictor(segmenter, index.class_names, refined, {})
-    missing = from_main(lambda: [n for n in range(len(index)) if not has_predictions(index, folder, n, given)])
+    folders = [folder / labels for labels in (PREDICTED, GIVEN)[: 1 + given]]
+    missing = from_main(lambda: find_missing(index, folders, ".png"))
     require_image_space(folder, index, missing, masks=1 + given)
     palette = class_palette(cfg.data, index.class_names)
     logger.info("computed by %s", predictor.runtime.name)
 
     def predict(item: dict[str, Any]) -> None:
-        known = [None, item["labels"].nonzero().flatten().tolist()][: 1 + given]
+        known = [None, item["labels"].nonzero().flatten().tolist()][: len(folders)]
         masks = predictor.masks_under(item["image"].permute(1, 2, 0).numpy(), known)
-        for labels, mask in zip((PREDICTED, GIVEN), masks, strict=False):
-            write_mask(folder / labels / f"{item['name']}.png", mask, palette, index.class_names)
+        for own, mask in zip(folders, masks, strict=True):
+            write_mask(own / f"{item['name']}.png", mask, palette, index.class_names)
 
     predictor.compute.do_each(predict, whole_images(index, missing, cfg.workers, "predict"))
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from data.dataset import Index
 from data.index import open_index
-from evaluation.ablation import GIVEN, PREDICTED, classifier_rows, evaluate_row
-from evaluation.predictions import about_reading, claim_folder, evaluate_predictions, has_predictions, write_predictions
+from evaluation.ablation import GIVEN, PREDICTED, classifier_rows, evaluate_row, find_missing
+from evaluation.predictions import about_reading, claim_folder, evaluate_predictions, write_predictions
 from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
 from models.classifier import Classifier
 from models.segmenter import Segmenter
@@ -125,7 +125,7 @@ def _list_of(folder: Path, suffix: str, cfg: Config) -> tuple[str, Index]:
             if list_name == seed_list(cfg):
                 raise
             continue  # this copy of the data has no such list
-        if all((folder / f"{record.name}{suffix}").is_file() for record in index.records):
+        if not find_missing(index, [folder], suffix):
             return list_name, index
     run, name = folder.parent, seed_list(cfg)  # the folder is named, because the settings of a copied run name another
     command = f"python train.py --config {run / RUN_SETTINGS} --run {run}"
@@ -143,7 +143,7 @@ def _is_fresh(folder: Path, index: Index, cfg: Config) -> bool:
         fresh = fresh and digest(made_by) == digest({name: settings_of(cfg, name) for name in made_by})
     except (KeyError, TypeError):
         return False
-    return fresh and all(has_predictions(index, folder / PREDICTIONS, position) for position in range(len(index)))
+    return fresh and not find_missing(index, [folder / PREDICTIONS / labels for labels in (PREDICTED, GIVEN)], ".png")
 
 
 def protocol_table(evaluations: dict[str, Evaluation]) -> str:
