@@ -50,25 +50,14 @@ def _first_stages() -> list[Stage]:
 
 def _stages_of_steps() -> list[Stage]:
     stages: list[Stage] = []
-    upstream = "seeds"
     for position, step in enumerate(DATASET_STEPS):
-        before = DATASET_STEPS[:position]
-        stages.append(with_hints(_fit_stage(step, before, upstream), step.fit.reads_with_hints))
-        apply = replace(
-            Stage(step.apply.stage, step.apply.title, partial(change_list, step, before), reads=step.apply.reads),
-            upstream=(step.fit.stage,),
-            code=(step.apply.open,),
-            complete=partial(list_complete, step.folder, ".npz"),
-            skip=step.skip,
-        )
-        stages.append(with_hints(apply))
-        upstream = step.apply.stage
+        stages += _stages_of(step, DATASET_STEPS[:position], stages[-1].name if stages else "seeds")
     return stages
 
 
-def _fit_stage(step: DatasetStep, before: Sequence[DatasetStep], upstream: str) -> Stage:
-    fit = step.fit
-    return replace(
+def _stages_of(step: DatasetStep, before: Sequence[DatasetStep], upstream: str) -> list[Stage]:
+    fit, apply = step.fit, step.apply
+    learns = replace(
         Stage(fit.stage, fit.title, partial(fit_step, fit, before), reads=fit.reads),
         upstream=(upstream,),
         code=(fit.run,),
@@ -76,6 +65,14 @@ def _fit_stage(step: DatasetStep, before: Sequence[DatasetStep], upstream: str) 
         skip=lambda cfg: step.skip(cfg) or fit.skip(cfg),
         writes_checkpoint=fit.writes if fit.publishes else None,
     )
+    changes = replace(
+        Stage(apply.stage, apply.title, partial(change_list, step, before), reads=apply.reads),
+        upstream=(fit.stage,),
+        code=(apply.open,),
+        complete=partial(list_complete, step.folder, ".npz"),
+        skip=step.skip,
+    )
+    return [with_hints(learns, fit.reads_with_hints), with_hints(changes)]
 
 
 def _mask_stages() -> list[Stage]:

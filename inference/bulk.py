@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,7 @@ class _Work:
         drawn = overlay(fit(image, OVERLAY_SIDE), fit(mask, OVERLAY_SIDE, nearest=True), palette, out.OPACITY)
         with atomic_path(self.output / file_of(job.image, OVERLAYS)) as temporary:
             Image.fromarray(drawn).save(temporary, quality=JPEG_QUALITY)
-        rows = out.class_rows(prediction, values, self.predictor.class_names)
+        found = out.classes_on(prediction, values, self.predictor.class_names)
         entry = job.notes | {
             "image": printable(job.image.relative),
             "width": image.shape[1],
@@ -169,7 +169,7 @@ class _Work:
             "mask": printable(file_of(job.image, MASKS)),
             "overlay": printable(file_of(job.image, OVERLAYS)),
             "labels": "predicted" if job.classes is None else "given",
-            "classes": [row | {"score": round(row["score"], 4), "share": round(row["share"], 5)} for row in rows],
+            "classes": [asdict(one) | {"score": round(one.score, 4), "share": round(one.share, 5)} for one in found],
             "background_share": round(float((mask == 0).mean()), 5),
             "unsure_share": round(float((prediction.mask == IGNORE).mean()), 5),
         }
@@ -181,9 +181,9 @@ class _Work:
     ) -> Summary:
         """Write what concerns all images together."""
         done = [(job.image, job.entry) for job in jobs if job.entry is not None]
-        failed = [job for job in jobs if job.unreadable]
-        unreadable = [{"image": printable(job.image.relative), "reason": printable(job.unreadable)} for job in failed]
         entries = [entry for _, entry in done]
+        failed = ((job.image.relative, job.unreadable) for job in jobs if job.unreadable)
+        unreadable = [{"image": printable(name), "reason": printable(reason)} for name, reason in failed]
         report = {
             "input": printable(", ".join(map(str, sources))),
             "network": self.predictor.about,
@@ -196,7 +196,7 @@ class _Work:
             write_json(self.output / out.PREDICTIONS, report)
             what = f"not one image can be read ({len(unreadable)} tried)"
             raise UserError(f"--input {sources[0]}: {what}; give other files. The first: {unreadable[0]['reason']}")
-        publish(self.output, report, [image for image, _ in done], self.values)
+        publish(self.output, report, done, self.values)
         new = sum(not job.unreadable for job in todo)
         return Summary(new, len(entries) - new, seconds, unreadable, entries)
 

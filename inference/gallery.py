@@ -37,21 +37,24 @@ HINTS = (
 )
 
 
-def publish(output: Path, report: dict[str, Any], images: list[InputImage], values: out.ClassValues) -> None:
+Done = list[tuple[InputImage, dict[str, Any]]]  # images with their entries in `predictions.json`
+
+
+def publish(output: Path, report: dict[str, Any], done: Done, values: out.ClassValues) -> None:
     """Write `predictions.json`, the page and the contact sheet, unless they are of this report already."""
     there = all((output / name).is_file() for name in (out.PAGE, SHEET))
     if there and read_json(output / out.PREDICTIONS) == json.loads(json.dumps(report)):
         return
     with ThreadPoolExecutor(1) as beside:  # decoding and drawing leave the interpreter free
-        sheet = beside.submit(_write_sheet, output, report["images"], images, values)
-        _write_page(output, report, images, values)
+        sheet = beside.submit(_write_sheet, output, done, values)
+        _write_page(output, report, done, values)
         sheet.result()
     write_json(output / out.PREDICTIONS, report)  # the last, because it stands for the others
 
 
-def _write_page(output: Path, report: dict[str, Any], images: list[InputImage], values: out.ClassValues) -> None:
+def _write_page(output: Path, report: dict[str, Any], done: Done, values: out.ClassValues) -> None:
     entries, network = report["images"], report["network"]
-    drawn = progress(list(zip(images, entries, strict=True))[:MOST_ITEMS], min(len(images), MOST_ITEMS), "page")
+    drawn = progress(done[:MOST_ITEMS], min(len(done), MOST_ITEMS), "page")
     items = list(read_ahead(lambda pair: _item(output, pair[0], pair[1], values), drawn, cores()))
     intro = [
         f"{len(entries)} images of {report['input']}, by a {network['kind']} ({network['backbone']}, "
@@ -91,19 +94,17 @@ def _item(output: Path, source: InputImage, entry: dict[str, Any], values: out.C
     )
 
 
-def _write_sheet(
-    output: Path, entries: list[dict[str, Any]], images: list[InputImage], values: out.ClassValues
-) -> None:
-    chosen = spread(range(len(images)), SHEET_IMAGES)
+def _write_sheet(output: Path, done: Done, values: out.ClassValues) -> None:
+    chosen = spread(done, SHEET_IMAGES)
     tiles = []
-    for source, entry in ((images[position], entries[position]) for position in chosen):
+    for source, entry in chosen:
         image = fit(_read(output, source, THUMBNAIL), THUMBNAIL)
         overlay = fit(np.array(read_image(output / file_of(source, OVERLAYS), THUMBNAIL)), THUMBNAIL)
         shown = [row for row in entry["classes"] if row["pixels"]]
         swatches = [(f"{row['name']} {100 * row['share']:.1f} %", values.palette[row["value"]]) for row in shown]
         tiles += [Tile(image, source.relative), Tile(overlay, "" if swatches else NOTHING, swatches)]
     rows = [tiles[start : start + SHEET_TILES] for start in range(0, len(tiles), SHEET_TILES)]
-    count = len(entries) if len(chosen) == len(entries) else f"{len(chosen)} of {len(entries)}"
+    count = len(done) if len(chosen) == len(done) else f"{len(chosen)} of {len(done)}"
     with atomic_path(output / SHEET) as temporary:
         title = f"{count} images; beside each class its share of the image"
         contact_sheet(rows, title=title).save(temporary, quality=JPEG_QUALITY)

@@ -1,6 +1,7 @@
 """The output folder of infer.py (docs/masks.md): its files, the mask value of each class, notes of what is done."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -109,14 +110,23 @@ def to_values(mask: np.ndarray, values: Sequence[int]) -> np.ndarray:
     return table[mask]
 
 
-def class_rows(prediction: Prediction, values: Sequence[int], class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """`name`, `value`, `score`, `pixels` and `share` of each class of a prediction, the largest first."""
+@dataclass(frozen=True)
+class Found:
+    """A class on an image."""
+
+    name: str
+    value: int  # in the mask
+    score: float  # the network's, 0..1
+    pixels: int
+    share: float  # of the pixels, 0..1
+
+
+def classes_on(prediction: Prediction, values: Sequence[int], class_names: Sequence[str]) -> list[Found]:
+    """The classes of a prediction, the largest first; `values` are theirs in the mask."""
     counts = Image.fromarray(prediction.mask).histogram()  # np.bincount would make eight bytes of each pixel
-    rows = []
-    for index, value, score, pixels in zip(prediction.classes, values, prediction.scores, counts[1:], strict=False):
-        about = {"name": class_names[index], "value": value, "score": score}
-        rows.append(about | {"pixels": pixels, "share": pixels / prediction.mask.size})
-    return sorted(rows, key=lambda row: -row["pixels"])
+    each = zip(prediction.classes, values, prediction.scores, counts[1:], strict=False)
+    found = [Found(class_names[i], value, score, n, n / prediction.mask.size) for i, value, score, n in each]
+    return sorted(found, key=lambda one: -one.pixels)
 
 
 def write_done(path: Path, fingerprint: str, entry: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from data.artifacts import voc_palette, write_mask
 from data.images import DAMAGED_IMAGE, array_to_rgb, image_to_rgb, read_image
 from data.pixels import AUTO, PixelRule
-from inference.output_folder import OPACITY, class_rows, to_values
+from inference.output_folder import OPACITY, Found, classes_on, to_values
 from inference.predictor import Prediction, Predictor
 from utils.errors import UserError
 from utils.ignore import IGNORE
@@ -21,16 +21,6 @@ from utils.visualize import Tile, bright_palette, contact_sheet, overlay
 SCREEN_SIDE, LEGEND = 720, 240  # pixels that an image has at most, and that a legend needs
 QUALITY = 90  # of the JPEG in a notebook
 MOST_BANDS = 16  # of an array whose first side counts them
-
-
-@dataclass(frozen=True)
-class Found:
-    """A class on an image."""
-
-    name: str
-    value: int  # in the mask
-    score: float  # the network's, 0..1
-    share: float  # of the pixels, 0..1
 
 
 @dataclass(frozen=True)
@@ -79,8 +69,7 @@ def to_result(image: np.ndarray, prediction: Prediction, predictor: Predictor) -
     """A prediction with the values that infer.py's files have, and its image and colours."""
     names = predictor.class_names if len(predictor.class_names) < IGNORE else ()
     values = [index + 1 if names else position for position, index in enumerate(prediction.classes, start=1)]
-    rows = class_rows(prediction, values, predictor.class_names)
-    found = tuple(Found(row["name"], row["value"], row["score"], row["share"]) for row in rows)
+    found = tuple(classes_on(prediction, values, predictor.class_names))
     palette = voc_palette() if names else bright_palette()
     names = names or tuple(predictor.class_names[index] for index in prediction.classes)
     return Result(image, to_values(prediction.mask, values), found, palette, names)
