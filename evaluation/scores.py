@@ -48,17 +48,13 @@ class Evaluation:
 
     def figures(self) -> dict[str, Any]:
         """What `--json` writes; ratios and IoU in 0..1, null where a class is in neither truth nor prediction."""
-        return {
-            "miou": finite(self.matrix.miou()),
-            "threshold": self.threshold,
-            "miou_best": finite(self.best.miou()),
-            "miou_classes": finite(self.matrix.miou_of_classes()),
-            "miou_classes_best": finite(self.best.miou_of_classes()),
-            "threshold_best": self.threshold_best,
-            "over_activation": finite(self.matrix.over_activation()),
-            "under_activation": finite(self.matrix.under_activation()),
-            "over_activation_best": finite(self.best.over_activation()),
-            "under_activation_best": finite(self.best.under_activation()),
+        figures: dict[str, Any] = {"threshold": self.threshold, "threshold_best": self.threshold_best}
+        for end, matrix in (("", self.matrix), ("_best", self.best)):
+            figures[f"miou{end}"] = finite(matrix.miou())
+            figures[f"miou_classes{end}"] = finite(matrix.miou_of_classes())
+            figures[f"over_activation{end}"] = finite(matrix.over_activation())
+            figures[f"under_activation{end}"] = finite(matrix.under_activation())
+        return figures | {
             "per_class": self.per_class(),
             "n_images": self.matrix.n_images,
             "ignored_predictions": self.matrix.ignored_predictions,

@@ -1,6 +1,5 @@
 """From a checkpoint to the predictor of what it holds: a segmenter, or a classifier with the method."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from models.segmenter import Segmenter
 from stages.config import Config, check_choices, config_from_dict, load_config, override
 from stages.networks import load_network
 from utils.errors import UserError
+from utils.file_digests import digest_files
 
 logger = logging.getLogger(__name__)
 PIXELS = ("range", "bands", "max_pixels")  # the settings of data that are read here
@@ -60,8 +60,7 @@ def load_predictor(
         network, checkpoint = load_network(model_path)
         own, class_names = config_from_dict(checkpoint.config, str(model_path)), checkpoint.class_names
         kind = SegmenterPredictor if isinstance(network, Segmenter) else ClassifierPredictor
-        with Path(model_path).open("rb") as file:
-            weights = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        (weights,) = digest_files([model_path])
         about = {"kind": checkpoint.kind, "path": str(model_path), "weights": weights, "backbone": checkpoint.backbone}
     # The maps of the method are made of small differences, which bf16 may round away.
     precision = "precision=auto" if isinstance(network, Segmenter) else "precision=off"

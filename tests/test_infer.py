@@ -38,17 +38,8 @@ def kind(request) -> str:
 def written(kind, checkpoints, tmp_path_factory) -> Path:
     """What one call writes with one kind of network: images in `in`, results in `out`."""
     folder = tmp_path_factory.mktemp(kind)
-    words = [
-        "--input",
-        save_three(folder / "in"),
-        "--output",
-        folder / "out",
-        "--device",
-        "cpu",
-        "--export",
-        "coco,maps,yolo",
-    ]
-    call("infer", *words, "--model_path", checkpoints[kind]).well()
+    words = ("--output", folder / "out", "--device", "cpu", "--export", "coco,maps,yolo")
+    call("infer", "--input", save_three(folder / "in"), *words, "--model_path", checkpoints[kind]).well()
     return folder
 
 
