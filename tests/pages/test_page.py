@@ -1,4 +1,4 @@
-"""Pages: one file, nothing is loaded from elsewhere, no name becomes code or a broken file; plots follow the numbers."""
+"""Pages: one file that loads nothing, no name becomes code or breaks it; plots follow their numbers."""
 
 import base64
 import hashlib
