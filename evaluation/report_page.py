@@ -76,8 +76,10 @@ def write_report_page(stages: Sequence[Stage], cfg: Config, run: Run, images: Se
         intro.append(f"{what} train.py without --stages makes it again.")
     if damaged:
         intro.append(f"The figures ({REPORT}, {REPORT_IMAGES}) are lost or damaged; train.py makes them again.")
-    for kind, begin in {"warnings": "WARNING of stage", "chosen": "Stage"}.items():
-        intro += [f"{begin} {name}: {text}" for name, row in run.stages.items() for text in _notes(row, kind)]
+    for kind, begin in {"warnings": "WARNING of stage", "chosen": "Stage"}.items():  # sentences
+        found = {name: row.get("result", {}).get(kind) for name, row in run.stages.items()}
+        notes = {name: texts for name, texts in found.items() if isinstance(texts, list)}
+        intro += [f"{begin} {name}: {text}" for name, texts in notes.items() for text in texts]
     sections = [Section("Curves", plots=curves(figures, read_metrics(run.path("metrics.jsonl"))))]
     if figures:
         old = "" if fresh else "These figures are older than a stage before them, which has run again since."
@@ -219,12 +221,6 @@ def stage_table(stages: Sequence[Stage], run: Run, skipped: Mapping[str, str], s
         rows.append((stage.name, stage.title, Cell(duration(seconds), seconds), sizes, finished, result))
     total = duration(sum(entry.get("seconds", 0) for entry in run.stages.values()))
     return Table("", ("stage", "what it does", "time", "peak", "finished", "result"), rows, f"{total} in all.")
-
-
-def _notes(entry: dict[str, Any], kind: str) -> list[str]:
-    """The sentences of a stage's record: `warnings`, or what it has `chosen` and why."""
-    notes = entry.get("result", {}).get(kind, [])
-    return [str(note) for note in notes] if isinstance(notes, list) else []
 
 
 def settings(cfg: Config, about: dict[str, Any]) -> Section:

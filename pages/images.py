@@ -31,10 +31,11 @@ def image_uri(image: np.ndarray, side: int = SIDE) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def mask_uri(mask: np.ndarray, palette: np.ndarray) -> str:
+def mask_layer(name: str, mask: np.ndarray, palette: np.ndarray, class_names: Sequence[str], **more: Any) -> Layer:
     """A mask (H, W) uint8 to lay over an image: background is clear, objects have a light rim, 255 is half clear.
 
-    `palette` (N, 3) uint8 has a row for each value below 255 that occurs.
+    `palette` (N, 3) uint8 has a row for each value below 255 that occurs, and `class_names` has the names of the values
+    from 1 on, for a legend and for the mask itself; `more` are attributes of the layer.
     """
     small = fit(mask, SIDE, nearest=True)
     values, indices = np.unique(small, return_inverse=True)
@@ -45,14 +46,9 @@ def mask_uri(mask: np.ndarray, palette: np.ndarray) -> str:
         edge = cv2.dilate(small, np.ones((2, 2), np.uint8)) != cv2.erode(small, np.ones((2, 2), np.uint8))
         indexed[edge] = len(values)
         colours, alpha = [*colours, RIM], [*alpha, 255]
-    return _indexed_uri(indexed, colours, alpha)
-
-
-def mask_layer(name: str, mask: np.ndarray, palette: np.ndarray, class_names: Sequence[str], **more: Any) -> Layer:
-    """A mask with the names of its classes (values from 1) in a legend and on it; `more` are attributes of a layer."""
     legend = [(class_names[value - 1], css(palette[value]), "") for value in np.unique(mask) if 0 < value < IGNORE]
-    names = name_positions(fit(mask, SIDE, nearest=True), class_names)
-    return replace(Layer(name, mask_uri(mask, palette), legend=legend, names=names), **more)
+    layer = Layer(name, _indexed_uri(indexed, colours, alpha), legend=legend, names=name_positions(small, class_names))
+    return replace(layer, **more)
 
 
 def heat_layer(name: str, map_: np.ndarray) -> Layer:

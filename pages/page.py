@@ -123,7 +123,7 @@ def write_page(path: Path, title: str, intro: Sequence[str], sections: Sequence[
         "scored": any(layer.score is not None for layer in layers),
         "classes": sorted({name for item in items for name in item.classes}),
         "hint_labels": _json(hint_labels) if hint_labels else "",
-        "data": _json([_data(item) for item in items]) if items else "",
+        "data": _json([asdict(item) | {"links": _safe(item.links)} for item in items]) if items else "",
         "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         "script": Markup(script),
         "digest": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -182,10 +182,9 @@ def css(colour: Sequence[int]) -> str:
     return "#" + "".join(f"{int(value):02x}" for value in colour)
 
 
-def _data(item: Item) -> dict[str, Any]:
-    """What page.js reads of an image. A link stays a path below the page, whatever characters it has."""
-    links = [(text, quote(os.fsencode(target.lstrip("/")))) for text, target in item.links]
-    return asdict(item) | {"links": links}
+def _safe(links: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """A link stays a path below the page, whatever characters it has."""
+    return [(text, quote(os.fsencode(target.lstrip("/")))) for text, target in links]
 
 
 def _json(value: Any) -> Markup:

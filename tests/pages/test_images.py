@@ -7,8 +7,10 @@ import itertools
 import numpy as np
 from PIL import Image
 
-from pages.images import LETTER, LINE, heat_layer, image_uri, mask_layer, mask_uri, name_positions
+from pages.images import LETTER, LINE, heat_layer, image_uri, mask_layer, name_positions
 from utils.visualize import bright_palette, heat_colours
+
+NAMELESS = [""] * 254
 
 
 def pixels(uri: str) -> np.ndarray:
@@ -25,13 +27,13 @@ def test_a_mask_is_clear_where_there_is_nothing_and_rimmed_where_it_changes():
     mask[5:15, 5:20] = 2
     mask[17:] = 255
     palette = bright_palette()
-    found = pixels(mask_uri(mask, palette))
+    found = pixels(mask_layer("", mask, palette, NAMELESS).uri)
     assert (found[0, :, 3] == 0).all()
     assert found[10, 10].tolist() == [*palette[2].tolist(), 255]
     assert found[5, 10].tolist() == [255, 255, 255, 255]
     assert found[19, 10].tolist() == [128, 128, 128, 128]
     mask = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    assert (pixels(mask_uri(mask, palette))[..., 3] == 0).sum() == 1
+    assert (pixels(mask_layer("", mask, palette, NAMELESS).uri)[..., 3] == 0).sum() == 1
 
 
 def test_a_map_goes_from_dark_to_bright():
