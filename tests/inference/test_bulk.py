@@ -11,13 +11,11 @@ import pytest
 from PIL import Image
 
 import inference.bulk
-import utils.files
 from data.artifacts import read_mask
 from inference.bulk import Options, predict_images
 from inference.loading import load_predictor
 from inference.predictor import Predictor
 from tests.inference.stub import MANY, Stub, predictions, save, times
-from utils.errors import UserError
 
 ONCE = ["pseudo.refine=none", "segment.scales=[1.0]", "segment.flip=false"]
 
@@ -123,17 +121,6 @@ def test_few_images_are_in_memory_at_once(tmp_path, monkeypatch):
     predict_images(tmp_path / "in", tmp_path / "out", Stub())
     assert not alive
     assert 2 <= max(counts) <= 7
-
-
-def test_a_full_disk_is_a_users_matter(tmp_path, monkeypatch):
-    save(tmp_path / "in/a.png", (20, 30), 0)
-
-    def full(*args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(utils.files.os, "replace", full)
-    with pytest.raises(UserError, match=r"cannot be written .*No space left.*run the same command again"):
-        predict_images(tmp_path / "in", tmp_path / "out", Stub())
 
 
 class TestResume:
