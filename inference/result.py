@@ -91,10 +91,7 @@ def to_pixels(image: str | Path | Image.Image | np.ndarray | torch.Tensor, rule:
         return np.array(read_image(Path(image), rule=rule))
     if isinstance(image, torch.Tensor):
         image = image.detach().cpu()
-    try:
-        array = np.asarray(image)
-    except ValueError:  # a list of arrays of several sizes
-        array = np.asarray(None)
+    array = np.asarray(image if hasattr(image, "__array__") else None)
     if array.dtype.kind not in "buif":
         raise UserError(
             f"predict: the image is a {type(image).__name__}; expected a path, an image of Pillow, or an array, one at "
