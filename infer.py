@@ -83,15 +83,11 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
     batch = "images or frames given to a segmentation network at once, those of one size; pays on a GPU"
     add("--batch", type=int, default=1, metavar="N", help=batch)
     tile = (
-        "read images longer than this in overlapping tiles of this side, for small objects. A tile takes the place of "
-        "an image and is made as small as one: choose a side of which the objects fill as much as they do of training "
-        f"images. For segmentation networks; at most {MOST_TILES} tiles an image (default: every image whole)"
+        "read images longer than this in overlapping tiles of this side; let objects fill as much of a tile as of a "
+        f"training image. For segmentation networks; at most {MOST_TILES} tiles an image (default: every image whole)"
     )
     add("--tile", type=int, default=0, metavar="PIXELS", help=tile)
-    quality = (
-        "fast (an image is read once, and by one network), normal (at one size, the default) or best (at the sizes of "
-        "segment.scales, in float32 by PyTorch): the setting infer.quality; docs/masks.md has the time and the accuracy"
-    )
+    quality = "the setting infer.quality (default: normal); docs/masks.md has the time and the accuracy of each"
     add("--quality", choices=("fast", "normal", "best"), help=quality)
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     add("--config", metavar="FILE", help="settings to use in place of the checkpoint's own")

@@ -96,14 +96,12 @@ def write_report_page(stages: Sequence[Stage], cfg: Config, run: Run, images: Se
 
 
 def results(figures: dict[str, dict[str, Any]]) -> Table:
-    """A line for each row of the report, with intervals as numbers and drawn to one scale."""
-    intervals = [row["interval"]["miou"] or (row["miou_best"],) * 2 for row in figures.values()]
-    least, most = min(low for low, _ in intervals), max(high for _, high in intervals)
+    """A line for each row of the report."""
     rows: list[Row] = []
-    for (title, row), (low, high) in zip(figures.items(), intervals, strict=True):
-        at = [(value - least) / ((most - least) or 1.0) for value in (low, row["miou_best"], high)]
+    for title, row in figures.items():
+        low, high = row["interval"]["miou"] or (row["miou_best"],) * 2
         threshold = row["threshold_best"]
-        interval = Cell(f"{100 * low:.1f} .. {100 * high:.1f}", low, interval=(at[0], at[1], at[2]))
+        interval = Cell(f"{100 * low:.1f} .. {100 * high:.1f}", low)
         faults = (percent(row[f"{fault}_activation_best"]) for fault in ("over", "under"))
         cut = ("", "") if threshold is None else (Cell(f"{threshold:.2f}", threshold), percent(row["miou"]))
         alone = percent(row.get("miou_classes_best"))

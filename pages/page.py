@@ -34,7 +34,6 @@ class Cell:
     value: float | None = None  # what a sortable table sorts by
     shade: float = 0.0  # 0..1, how strongly the cell is filled
     strong: bool = False  # bold
-    interval: tuple[float, float, float] | None = None  # (low, middle, high) to draw, in 0..1 of the cell's width
 
 
 @dataclass(frozen=True)

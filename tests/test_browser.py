@@ -17,7 +17,7 @@ from tests.evaluation.evaluated import evaluated_run
 from tests.inference.stub import Stub, save
 from utils.visualize import bright_palette
 
-CONTROLS = ".bar label, .bar output, header h1, nav a, h2, h3, .card, .plot, .keys li, .interval"
+CONTROLS = ".bar label, .bar output, header h1, nav a, h2, h3, .card, .plot, .keys li"
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def page(tmp_path) -> Page:
     layer = Layer(NASTY, uri, legend=[(NASTY, "#010203", NASTY)], names=[(NASTY, 0.5, 0.25)], score=0.5)
     item = Item(NASTY, uri, (40, 60), [NASTY], [layer], [("mask", f"masks/{NASTY}")])
     plot = Plot(NASTY, NASTY, NASTY, [Series(NASTY, [0, 1], [2, 3])], NASTY)
-    table = Table(NASTY, [NASTY, "n"], [[NASTY, 1.5], [Cell(NASTY, 1.0, 0.5, True, (0, 0.5, 1)), 2]], NASTY)
+    table = Table(NASTY, [NASTY, "n"], [[NASTY, 1.5], [Cell(NASTY, 1.0, 0.5, True), 2]], NASTY)
     sections = [Section(NASTY, NASTY, [plot], [table], [item], NASTY), Section("empty")]
     write_page(tmp_path / "page.html", NASTY, [NASTY], sections)
     return Page(tmp_path / "page.html")
