@@ -222,6 +222,8 @@ def report(summary: Summary, predictor: Predictor, output: Path) -> None:
     notes += counted(output, what, summary.without_value, "name the classes that matter with --classes")
     for note in notes:
         say(f"  {note}", QUIET)
+    if summary.others:
+        say(f"  {output} also holds masks of {summary.others} images that are not part of this input")
     say(f"see {output / 'index.html'}, {output / 'contact_sheet.jpg'}, {output / 'masks'}")
 
 

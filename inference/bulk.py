@@ -55,6 +55,7 @@ class Summary:
     kept: int  # images that were done already
     seconds: float  # for the new ones
     unreadable: list[dict[str, str]]  # `image` and `reason` of each file that could not be read
+    others: int  # images done earlier in this folder that were not among the input
     entries: list[dict[str, Any]]  # of all images of the input that were read, as in `predictions.json`
 
     @property
@@ -197,8 +198,10 @@ class _Work:
             what = f"not one image can be read ({len(unreadable)} tried)"
             raise UserError(f"--input {sources[0]}: {what}; give other files. The first: {unreadable[0]['reason']}")
         publish(self.output, report, done, self.values)
+        known = {self.output / file_of(job.image, DONE) for job in jobs}
+        others = sum(path not in known for path in (self.output / DONE).rglob("[!.]*.json"))
         new = sum(not job.unreadable for job in todo)
-        return Summary(new, len(entries) - new, seconds, unreadable, entries)
+        return Summary(new, len(entries) - new, seconds, unreadable, others, entries)
 
 
 def _read(job: _Job) -> tuple[_Job, np.ndarray | None]:

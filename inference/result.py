@@ -16,9 +16,9 @@ from inference.output_folder import OPACITY, Found, classes_on, to_values
 from inference.predictor import Prediction, Predictor
 from utils.errors import UserError
 from utils.ignore import IGNORE
-from utils.visualize import Tile, bright_palette, contact_sheet, overlay
+from utils.visualize import bright_palette, fit, legend, overlay
 
-SCREEN_SIDE, LEGEND = 720, 240  # pixels that an image has at most, and that a legend needs
+SCREEN_SIDE = 720  # pixels of an image
 QUALITY = 90  # of the JPEG in a notebook
 MOST_BANDS = 16  # of an array whose first side counts them
 
@@ -41,10 +41,15 @@ class Result:
         return Image.fromarray(overlay(self.image, self.mask, self.palette, opacity))
 
     def drawn(self) -> Image.Image:
-        """Image and overlay side by side with a legend, small enough for a screen."""
+        """Image and overlay side by side above a legend, small enough for a screen."""
+        parts = [fit(self.image, SCREEN_SIDE), fit(np.asarray(self.overlay()), SCREEN_SIDE)]
+        both = Image.fromarray(np.concatenate(parts, axis=1))
         swatches = [(f"{found.name} {found.share:.0%}", self.palette[found.value]) for found in self.classes]
-        marked = Tile(np.asarray(self.overlay()), "" if swatches else "none of the classes", swatches)
-        return contact_sheet([[Tile(self.image), marked]], tile=min(SCREEN_SIDE, max(LEGEND, *self.mask.shape)))
+        below = legend(swatches or [("none of the classes", (0, 0, 0))], max(both.width, 240))
+        sheet = Image.new("RGB", (max(both.width, below.width), both.height + below.height), "white")
+        sheet.paste(both, (0, 0))
+        sheet.paste(below, (0, both.height))
+        return sheet
 
     def show(self) -> None:
         """Draw it below the cell in a notebook, else in the system's image viewer."""

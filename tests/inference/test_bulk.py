@@ -177,6 +177,12 @@ class TestResume:
         assert masks(tmp_path / "whole") == masks(tmp_path / "parts")
         assert predictions(tmp_path / "whole")["images"] == predictions(tmp_path / "parts")["images"]
 
+    def test_other_images_of_the_folder_are_counted(self, folder):
+        (folder / "in/p0.png").unlink()
+        summary = predict_images(folder / "in", folder / "out", Stub())
+        assert (summary.new, summary.kept, summary.others) == (0, 2, 1)
+        assert len(predictions(folder / "out")["images"]) == 2
+
 
 def test_names_of_any_bytes_are_taken(tmp_path):
     path = tmp_path / "in" / os.fsdecode(b"caf\xe9.png")
