@@ -129,13 +129,10 @@ def _read_array(
     most = math.prod(shape or (most_values,)) * np.dtype(dtype).itemsize
     if info.file_size > most + HEADER:
         raise ValueError(f"'{name}' unpacks to {info.file_size} bytes, expected at most {most}")
-    content = io.BytesIO(archive.read(info))
-    if np.lib.format.read_magic(content) != (1, 0):
-        raise ValueError(f"'{name}' is of a version that is not written here")
-    found, fortran, kind = np.lib.format.read_array_header_1_0(content)
-    if kind != dtype or (found != shape if shape else len(found) != 1):
-        raise ValueError(f"'{name}' is {kind} {found}, expected {np.dtype(dtype)} {shape or '(K,)'}")
-    return np.array(np.frombuffer(content.read(), dtype).reshape(found, order="F" if fortran else "C"))
+    array = np.lib.format.read_array(io.BytesIO(archive.read(info)), allow_pickle=False)
+    if array.dtype != dtype or (array.shape != shape if shape else array.ndim != 1):
+        raise ValueError(f"'{name}' is {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape or '(K,)'}")
+    return array
 
 
 def write_mask(

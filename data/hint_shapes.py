@@ -25,19 +25,12 @@ from utils.errors import UserError
 from utils.ignore import IGNORE
 
 # Kind of a shape -> how many points it has at least and at most. A shape of COCO may also be an `outline`.
-KINDS = {
-    "point": (1, math.inf),
-    "points": (1, math.inf),
-    "line": (2, math.inf),
-    "linestrip": (2, math.inf),
-    "rectangle": (2, 4),
-    "polygon": (3, math.inf),
-    "circle": (2, 2),
-}
+LEAST = {"point": 1, "points": 1, "line": 2, "linestrip": 2, "rectangle": 2, "polygon": 3, "circle": 2}
+MOST = {"rectangle": 4, "circle": 2}
 FINE = ("point", "points", "line", "linestrip")
 THICKNESS = 0.01  # of the long side: a person's finger is no finer; at least one pixel
 ADVICE = "hints of this project, LabelMe's or COCO's JSON, or a folder of them and of PNG (docs/hints.md)"
-EXPECTED = "expected 'label', 'points' of numbers, and a 'shape_type' of: " + ", ".join(KINDS)
+EXPECTED = "expected 'label', 'points' of numbers, and a 'shape_type' of: " + ", ".join(LEAST)
 LABELME = {"image": "imagePath", "width": "imageWidth", "height": "imageHeight", "shapes": "shapes"}
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
 
@@ -49,7 +42,7 @@ Box = tuple[int, int, int, int, int]  # class, left, top, right, bottom; the las
 class Shape:
     """What a person has said of some pixels."""
 
-    kind: str  # of `KINDS`, or `outline`
+    kind: str  # of `LEAST`, or `outline`
     label: str  # the name of a class or of the background
     points: tuple[tuple[float, float], ...] = ()  # (x, y) in pixels; of an outline those of all its polygons
     outline: Any = None  # COCO's polygons or run lengths
@@ -118,11 +111,11 @@ def _read_record(where: str, record: Any, faults: Faults) -> list[ShapesOfImage]
 def _read_shape(shape: Any) -> Shape:
     kind, label = str(shape.get("shape_type", "polygon")), shape["label"]
     points = tuple((x, y) for x, y in shape["points"])
-    least, most = KINDS[kind]
+    least = LEAST[kind]
     are_numbers = all(isinstance(value, int | float) and math.isfinite(value) for point in points for value in point)
     if not isinstance(label, str) or not are_numbers:
         raise ValueError("the label is no text, or a point no number")
-    if not least <= len(points) <= most:
+    if not least <= len(points) <= MOST.get(kind, math.inf):
         raise ValueError(f"a {kind} has {len(points)} points")
     if kind == "rectangle":
         low, high = np.min(points, axis=0), np.max(points, axis=0)
@@ -136,13 +129,12 @@ def _read_coco(path: Path, content: dict[str, Any], faults: Faults) -> list[Shap
     crowds = set()
     try:
         names = {row["id"]: str(row["name"]) for row in content["categories"]}
-        images = {row["id"]: row for row in content["images"]}
-        if len(names) + len(images) < len(content["categories"]) + len(content["images"]):
+        found = {}
+        for row in content["images"]:
+            where = f"{path}, image {row['id']}"
+            found[row["id"]] = ShapesOfImage(where, str(row["file_name"]), _size_of(row), [])
+        if len(names) + len(found) < len(content["categories"]) + len(content["images"]):
             raise ValueError("two images or two categories have one id")
-        where = {key: f"{path}, image {key}" for key in images}
-        found = {
-            key: ShapesOfImage(where[key], str(row["file_name"]), _size_of(row), []) for key, row in images.items()
-        }
         for row in content["annotations"]:
             shapes, name = found[row["image_id"]].shapes, names[row["category_id"]]
             if is_crowd(row):

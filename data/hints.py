@@ -89,9 +89,7 @@ def open_hints(settings: DataSettings, index: Index) -> Hints:
         return NO_HINTS
     files = _hint_files(Path(settings.hints))
     states = tuple((path, (state := path.stat()).st_size, state.st_mtime_ns) for path in files)
-    return _cached(
-        states, Path(settings.hints), Path(settings.root), settings.background, _rule(settings, index), index
-    )
+    return _cached(states, settings.hints, settings.root, settings.background, _rule(settings, index), index)
 
 
 def fingerprint_of(settings: DataSettings, cache: Path | None = None) -> str:
@@ -101,7 +99,7 @@ def fingerprint_of(settings: DataSettings, cache: Path | None = None) -> str:
 
 def check_hints(settings: DataSettings, index: Index, complain: Complain) -> None:
     """Complain of every kind of mistake in `data.hints`."""
-    reader = _Reader(Path(settings.root), settings.background, _rule(settings, index), index, Faults(complain))
+    reader = _Reader(settings.root, settings.background, _rule(settings, index), index, Faults(complain))
     reader.read(_hint_files(Path(settings.hints)), Path(settings.hints))
 
 
@@ -122,9 +120,9 @@ def _hint_files(path: Path) -> list[Path]:
 
 @lru_cache(maxsize=2)  # every stage asks, and the answer takes seconds where there are many images
 def _cached(
-    states: tuple[tuple[Path, int, int], ...], top: Path, root: Path, background: str, rule: TruthRule, index: Index
+    states: tuple[tuple[Path, int, int], ...], top: str, root: str, background: str, rule: TruthRule, index: Index
 ) -> Hints:
-    return _Reader(root, background, rule, index, Faults(refuse)).read([path for path, *_ in states], top)
+    return _Reader(root, background, rule, index, Faults(refuse)).read([path for path, *_ in states], Path(top))
 
 
 def _rule(settings: DataSettings, index: Index) -> TruthRule:
@@ -133,10 +131,12 @@ def _rule(settings: DataSettings, index: Index) -> TruthRule:
 
 
 class _Reader:
-    def __init__(self, root: Path, background: str, rule: TruthRule, index: Index, faults: Faults):
-        self.rule, self.index, self.faults = rule, index, faults
+    def __init__(self, top: str, background: str, rule: TruthRule, index: Index, faults: Faults):
+        self.rule, self.index, self.faults, root = rule, index, faults, Path(top)
         self.found: dict[str, Said] = {}
-        self.records = {_path_of(record, root): record for record in index.records}
+        images = [(record.image, record) for record in index.records]
+        inside = [(path.relative_to(root) if path.is_relative_to(root) else path, record) for path, record in images]
+        self.records = {path.as_posix(): record for path, record in inside}
         self.stems = {PurePosixPath(record.name).name for record in index.records}
         self.finder = Finder(root, self.records)
         self.folders = {part for path in self.records for part in path.split("/")[:-1]}
@@ -260,8 +260,3 @@ class _Reader:
         what = f"a hint says that image '{record.name}' shows {self.index.class_names[label]}"
         self.faults.add("label", f"{where}: {what}, and its labels say {own}; correct one of them")
         return False
-
-
-def _path_of(record: Record, root: Path) -> str:
-    image = record.image
-    return image.relative_to(root).as_posix() if image.is_relative_to(root) else image.as_posix()

@@ -33,14 +33,7 @@ LABEL_COLUMNS = (
 BOX_COLUMNS = ("xmin", "x1", "left", "bbox", "box", "bboxx", "encodedpixels", "rle")
 LIST_COLUMNS = ("split", "set", "subset", "partition", "phase", "dataset", "usage", "fold", "kfold")
 LIST_MARKS = {"isvalid": "val", "isval": "val", "istest": "test", "istrain": "train"}  # columns of yes and no
-CONFIDENCE = (
-    "confidence",
-    "probability",
-    "score",
-    "ispresent",
-    "present",
-    "value",
-)  # 0: verified that the label is not there
+CONFIDENCE = ("confidence", "probability", "score", "ispresent", "present", "value")  # 0: the label is not there
 YES, NO = frozenset({"1", "1.0", "true", "yes"}), frozenset({"0", "0.0", "false", "no", ""})
 Cells = tuple[str, list[str]]  # where a row is, for errors; its cells
 

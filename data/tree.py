@@ -36,9 +36,7 @@ class Tree:
     images: list[str] = field(default_factory=list)  # files whose suffix is that of an image format, sorted
     files: set[str] = field(default_factory=set)  # all others
     folders: list[str] = field(default_factory=list)  # sorted
-    system: list[str] = field(
-        default_factory=list
-    )  # images in hidden folders, of thumbnails, of our scripts, and the like
+    system: list[str] = field(default_factory=list)  # hidden images, thumbnails, what our scripts wrote, and the like
     broken: list[str] = field(default_factory=list)  # links that lead nowhere
 
     def notes(self, taken: Collection[str], classes_are_folders: bool) -> list[str]:
@@ -48,10 +46,9 @@ class Tree:
         for suffix in sorted(by_suffix.keys() - DOCUMENTS):
             what = f"files {f'with the suffix {suffix}' if suffix else 'without suffix'} are not read"
             notes += counted(self.root, what, by_suffix[suffix], "if these are images or masks, convert them to PNG")
+        what = "hidden files, thumbnails or files of infer.py and train.py are left out"
         remedy = "there is nothing to do unless these are your images or truth: then rename or move the file or folder"
-        notes += counted(
-            self.root, "hidden files, thumbnails or files of infer.py and train.py are left out", self.system, remedy
-        )
+        notes += counted(self.root, what, self.system, remedy)
         notes += self.broken_notes()
         if classes_are_folders:
             used = {str(parent) for path in (*self.images, *taken) for parent in PurePosixPath(path).parents} | {"."}
