@@ -118,7 +118,7 @@ class _Reader:
             raise UserError(f"{self.path} has no categories; expected records such as {{'id': 1, 'name': 'cat'}}")
         class_of = {category: index for index, category in enumerate(names)}
         found = []
-        for image_id, image in sorted(images.items(), key=_by_id):
+        for image_id, image in images.items():
             rows = [(class_of[r["category_id"]], r) for r in rows_of.get(image_id, ()) if r["category_id"] in names]
             labels = tuple(sorted({label for label, row in rows if not is_crowd(row)}))
             size = image.get("height"), image.get("width")
@@ -132,6 +132,7 @@ class _Reader:
         self.faults.add(kind, message)
 
     def _records(self, records: list, what: str, text: str) -> dict[Id, Json]:
+        """The records by id, numbers first, in their order."""
         found: dict[Id, Json] = {}
         file_names = set()
         for position, record in enumerate(records, start=1):
@@ -148,7 +149,7 @@ class _Reader:
             else:
                 found[record_id] = record
                 file_names.add(record[text])
-        return found
+        return dict(sorted(found.items(), key=lambda item: (isinstance(item[0], str), item[0])))
 
     def _annotations(self, records: list, images: dict[Id, Json], categories: dict[Id, Json]) -> dict[Id, list[Json]]:
         """The annotations by image; where images or categories have faults, unknown ones follow from these."""
@@ -187,7 +188,7 @@ class _Reader:
         """The classes, by id; a category that only groups others, as Roboflow's first one, is none."""
         groups = {str(category.get("supercategory")) for category in categories.values()}
         names: dict[Id, str] = {}
-        for record_id, category in sorted(categories.items(), key=_by_id):
+        for record_id, category in categories.items():
             name = composed(category["name"].strip())
             if record_id not in used and name in groups and category.get("supercategory") != name:
                 what = f"category '{name}' has no annotation and only groups others"
@@ -218,10 +219,6 @@ def _id_of(value: Any) -> Id | None:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _by_id(item: tuple[Id, Any]) -> tuple[bool, int, str]:
-    return (False, item[0], "") if isinstance(item[0], int) else (True, 0, item[0])
 
 
 def _load(path: Path, outlines: bool) -> dict[str, list]:

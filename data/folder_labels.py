@@ -116,9 +116,8 @@ def _refuse_unclear(layout: Layout) -> None:
         what = f"the folders {', '.join(lists[:5])} look like lists, and no folder gives classes{table}"
         raise UserError(f"{layout.root}: {what}; if these are the classes, name them in data.classes")
     if len(by_class) > 1:
-        layout.notes += counted(
-            layout.root, "folders that look like lists are classes", lists, "if not, move them away"
-        )
+        what = "folders that look like lists are classes"
+        layout.notes += counted(layout.root, what, lists, "if not, move them away")
     remedy = "the folders are the classes; --set data.labels=TABLE reads one"
     layout.notes += counted(layout.root, "tables that are not read", tables, remedy)
     known = {path.rpartition(".")[0] for path in layout.class_of}

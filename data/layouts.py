@@ -224,9 +224,8 @@ def _find_lists(layout: Layout, parts: dict[str, list[str]], named: Collection[s
 
 def is_like_a_list(name: str) -> bool:
     """Whether a folder is called like a list: `train`, `test1`, `valid_images`."""
-    return not {*SPLITS, "dev", "eval", "evaluation", "split", "splits"}.isdisjoint(
-        re.split(r"[\W\d_]+", name.casefold())
-    )
+    words = re.split(r"[\W\d_]+", name.casefold())
+    return not {*SPLITS, "dev", "eval", "evaluation", "split", "splits"}.isdisjoint(words)
 
 
 def _leads_to_lists(parts: dict[str, list[str]], depth: int) -> bool:
@@ -257,15 +256,13 @@ def _check_inner_sets(layout: Layout, parts: dict[str, list[str]], depth: int) -
     known = {name for name in names if name.casefold() in SPLITS}
     again = [folder for folder, name in folders.items() if counts[name] > 1 and name not in known]
     what = "folders in those of classes that have one name in several of them, or that of a class"
-    layout.notes += counted(base, what, again, "the upper folder is the class: if the lower one is, put it at the top")
+    remedy = "the upper folder is the class: if the lower one is, put it at the top"
+    layout.notes += counted(base, what, again, remedy)
     if len(inner) < len(layout.class_of):
         return
     words = {folder for folder, name in folders.items() if re.search(r"[^\W\d_]", name) and name not in known}
     if len(heads) > 1 and not again:
-        what = "folders in those of classes, in which all images are"
-        layout.notes += counted(
-            base, what, words, "the upper folder is the class: if the lower one is, put it at the top"
-        )
+        layout.notes += counted(base, "folders in those of classes, in which all images are", words, remedy)
     if not {name.casefold() for name in names} <= SPLITS.keys():
         if len(heads) == 1 and len(names) > 1:
             what = f"has one folder, {heads[0]}, with the folders {', '.join(names[:5])} in it"

@@ -120,16 +120,21 @@ def read_label_studio(path: Path, tasks: list[Any]) -> LabelTable:
     for position, task in enumerate(task for task in tasks if isinstance(task, dict)):
         data = task["data"] if isinstance(task.get("data"), dict) else task
         name = next((data[key] for key in IMAGE_KEYS if isinstance(data.get(key), str)), "")
-        labels, by_person = _labels_of(task), _answers_of(task) or []
-        answers = [answer for one in by_person for answer in one]
+        done = [one for one in task.get("annotations") or () if isinstance(one, dict) and not one.get("was_cancelled")]
+        by_person = [[answer for answer in one.get("result") or () if isinstance(answer, dict)] for one in done]
+        answers = list(chain.from_iterable(by_person))
         questions.update(str(answer.get("from_name")) for answer in answers if answer.get("type") == "choices")
+        chosen = [flat([answer["value"] for answer in one if isinstance(answer.get("value"), dict)]) for one in by_person]
+        keys = () if "annotations" in task else task
+        columns = [key for name in LABEL_COLUMNS for key in keys if plain(key) == name]
+        labels = list(chain.from_iterable(chosen)) or flat([task[key] for key in columns[:1]])
         where = f"task {task.get('id', position + 1)}"
-        if labels is None or not name or (answers and not labels):
+        if not name or not (done or columns) or (answers and not labels):
             without.append(where)
         else:
             split = next((str(data[key]).casefold() for key in data if plain(key) in LIST_COLUMNS), "")
             table.rows.append(Row(f"{path}, {where}", name, set(map(composed, labels)), SPLITS.get(split, "")))
-        if len({frozenset(_chosen(one)) for one in by_person}) > 1:
+        if len(set(map(frozenset, chosen))) > 1:
             various.append(where)
     what = "tasks without an image, or whose annotations name no class"
     table.notes += counted(path, what, without, "they are left out")
@@ -138,22 +143,3 @@ def read_label_studio(path: Path, tasks: list[Any]) -> LabelTable:
         what = f"answers to different questions ({', '.join(sorted(questions))}) are all read as classes"
         table.notes.append(f"{path}: {what}; remove those that are none, or export a CSV with one column of labels")
     return table
-
-
-def _answers_of(task: dict[str, Any]) -> list[list[dict[str, Any]]] | None:
-    """What each annotation of a task holds; None where there is none."""
-    done = [one for one in task.get("annotations") or () if isinstance(one, dict) and not one.get("was_cancelled")]
-    return [[answer for answer in one.get("result") or () if isinstance(answer, dict)] for one in done] or None
-
-
-def _chosen(answers: list[dict[str, Any]]) -> list[str]:
-    return flat([answer["value"] for answer in answers if isinstance(answer.get("value"), dict)])
-
-
-def _labels_of(task: dict[str, Any]) -> list[str] | None:
-    """What the annotations or the columns of a task chose; None where there are none."""
-    if "annotations" not in task:
-        column = next((key for name in LABEL_COLUMNS for key in task if plain(key) == name), None)
-        return None if column is None else flat(task[column])
-    answers = _answers_of(task)
-    return None if answers is None else [label for one in answers for label in _chosen(one)]

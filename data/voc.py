@@ -202,9 +202,8 @@ def labels_from_xml(path: Path, class_names: tuple[str, ...], faults: Faults) ->
         faults.add("missing", f"there is no annotation {path}; add it or remove the image from the list")
         return []
     except (OSError, LookupError, ValueError, ElementTree.ParseError) as error:
-        faults.add(
-            "xml", f"annotation {path} is not VOC's XML ({error}); save it as UTF-8, or copy it from where it came"
-        )
+        what = f"annotation {path} is not VOC's XML ({error})"
+        faults.add("xml", f"{what}; save it as UTF-8, or copy it from where it came")
         return []
     for number, name in enumerate(names, start=1):
         if name not in class_names:
