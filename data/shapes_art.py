@@ -11,23 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.shapes_fields import (
-    Frame,
-    Layer,
-    box,
-    capsule,
-    disc,
-    ellipse,
-    hsv,
-    mix,
-    polygon,
-    rgb,
-    scallops,
-    shaded,
-    smooth_noise,
-    stripe_field,
-    stripes,
-)  # fmt: skip
+from data.shapes_fields import Frame, Layer, box, capsule, disc, hsv, mix, noise, polygon, rgb, shaded, stripe_field
 
 INK = np.array([0.10, 0.09, 0.13], np.float32)
 CREAM = np.array([0.98, 0.95, 0.86], np.float32)
@@ -50,14 +34,13 @@ def _train(frame: Frame) -> list[Layer]:
     paint_colour = hsv(random.random(), random.uniform(0.45, 0.75), random.uniform(0.55, 0.85))
     body = box(u, v, 0, 0, length, tall, 0.16)
     wheels = np.minimum.reduce([disc(u, v, place * length, tall, 0.11) for place in (-0.75, -0.45, 0.4, 0.7)])
-    panels = stripes(u, 0.085, frame)[..., None]
+    panels = frame.stripes(u, 0.085)[..., None]
     window_pitch = length * 0.27
     along = (u + length) % window_pitch - window_pitch / 2
-    windows = np.maximum(
-        box(along, v, 0, -0.1, window_pitch * 0.33, 0.11, 0.03), np.abs(u + 0.2 * length) - 0.66 * length
-    )
+    panes = box(along, v, 0, -0.1, window_pitch * 0.33, 0.11, 0.03)
+    windows = np.maximum(panes, np.abs(u + 0.2 * length) - 0.66 * length)
     front = np.maximum(body + 0.02, length * 0.58 - u)
-    chevrons = stripes(np.abs(v) * 1.1 + u, 0.15, frame)[..., None]
+    chevrons = frame.stripes(np.abs(v) * 1.1 + u, 0.15)[..., None]
     lamps = np.minimum(disc(u, v, length * 0.8, 0.2, 0.075), disc(u, v, length * 0.8, -0.2, 0.075))
     return [
         (frame.cover(wheels), INK * 1.6),
@@ -72,7 +55,7 @@ def _train(frame: Frame) -> list[Layer]:
 def _rails(frame: Frame) -> list[Layer]:
     u, v = frame.u, frame.v
     bed = np.abs(v - 0.80) - 0.30
-    gravel = 0.5 + 0.16 * smooth_noise(u.shape[0], u.shape[1], 2.2, frame.random)[..., None] * np.ones(3, np.float32)
+    gravel = 0.5 + 0.16 * noise(u.shape[0], u.shape[1], 2.2, frame.random)[..., None] * np.ones(3, np.float32)
     sleepers = np.maximum(stripe_field(u + 0.25 * v, 0.22), np.abs(v - 0.79) - 0.22)
     steel = np.minimum(np.abs(v - 0.66), np.abs(v - 0.92)) - 0.032
     return [
@@ -90,8 +73,8 @@ def _boat(frame: Frame) -> list[Layer]:
     sail = polygon(u, v, [(-0.05 + random.uniform(-0.08, 0.08), -1.0), (0.78, 0.38), (-0.72, 0.38)]) - 0.03
     hull = polygon(u, v, [(-0.95, 0.45), (0.98, 0.45), (0.62, 0.82), (-0.62, 0.82)]) - 0.03
     mast = box(u, v, -0.02, 0.4, 0.035, 0.12, 0.0)
-    seams = stripes(v + 0.25 * u, 0.17, frame)[..., None]
-    planks = stripes(v, 0.12, frame)[..., None]
+    seams = frame.stripes(v + 0.25 * u, 0.17)[..., None]
+    planks = frame.stripes(v, 0.12)[..., None]
     radius, turn = np.hypot(u, v - 0.06), np.arctan2(v - 0.06, u)
     badge = radius - 0.29
     star = radius - 0.14 - 0.12 * np.cos(8 * turn)
@@ -109,7 +92,7 @@ def _boat(frame: Frame) -> list[Layer]:
 def _water(frame: Frame) -> list[Layer]:
     u, v = frame.u, frame.v
     inside = np.maximum(0.62 + 0.03 * np.sin(u * 9) - v, v - 1.5)
-    ripples = stripes(v + 0.035 * np.sin(u * 14 + 5 * v), 0.125, frame)[..., None]
+    ripples = frame.stripes(v + 0.035 * np.sin(u * 14 + 5 * v), 0.125)[..., None]
     water = mix(rgb(0.16, 0.42, 0.62), rgb(0.72, 0.90, 0.95), ripples * 0.75)
     return [(frame.cover(inside) * 0.95, water)]
 
@@ -119,12 +102,12 @@ def _beetle(frame: Frame) -> list[Layer]:
     u, v, random = frame.u, frame.v, frame.random
     shell = hsv(random.random(), random.uniform(0.55, 0.85), random.uniform(0.45, 0.75))
     length = random.uniform(0.78, 0.9)
-    case = ellipse(u, v, 0.0, 0.12, random.uniform(0.56, 0.66), length)
-    neck = ellipse(u, v, 0.0, -0.62, 0.46, 0.27)
-    head = ellipse(u, v, 0.0, -0.88, 0.22, 0.16)
+    case = _ellipse(u, v, 0.0, 0.12, random.uniform(0.56, 0.66), length)
+    neck = _ellipse(u, v, 0.0, -0.62, 0.46, 0.27)
+    head = _ellipse(u, v, 0.0, -0.88, 0.22, 0.16)
     ends = ((-0.35, -0.55), (0.1, 0.12), (0.5, 0.8))
     legs = np.minimum.reduce([capsule(np.abs(u), v, (0.35, start), (0.9, end), 0.06) for start, end in ends])
-    ridges = stripes(u / (0.35 + 0.65 * np.sqrt(np.clip(1 - ((v - 0.12) / length) ** 2, 0, 1))), 0.15, frame)[..., None]
+    ridges = frame.stripes(u / (0.35 + 0.65 * np.sqrt(np.clip(1 - ((v - 0.12) / length) ** 2, 0, 1))), 0.15)[..., None]
     spots = disc(np.abs(u), v, 0.22, -0.62, 0.0)
     return [
         (frame.cover(legs), INK * 1.5),
@@ -155,19 +138,17 @@ def _fish(frame: Frame) -> list[Layer]:
     u, v, random = frame.u, frame.v, frame.random
     skin = hsv(random.random(), random.uniform(0.4, 0.7), random.uniform(0.65, 0.9))
     depth = random.uniform(0.44, 0.56)
-    body = ellipse(u, v, 0.1, 0, 0.85, depth)
+    body = _ellipse(u, v, 0.1, 0, 0.85, depth)
     tail = polygon(u, v, [(-0.62, 0), (-1.1, -0.42), (-0.98, 0.0), (-1.1, 0.42)]) - 0.03
-    fins = np.minimum(
-        polygon(u, v, [(-0.35, -depth * 0.8), (-0.2, -depth - 0.22), (0.4, -depth * 0.8)]) - 0.03,
-        polygon(u, v, [(-0.1, depth * 0.8), (-0.15, depth + 0.2), (0.3, depth * 0.85)]) - 0.03,
-    )
-    rays = stripes(u + 0.6 * v, 0.09, frame)[..., None]
-    scales = scallops(v, u, 0.2)[..., None]
+    back = polygon(u, v, [(-0.35, -depth * 0.8), (-0.2, -depth - 0.22), (0.4, -depth * 0.8)]) - 0.03
+    belly = polygon(u, v, [(-0.1, depth * 0.8), (-0.15, depth + 0.2), (0.3, depth * 0.85)]) - 0.03
+    rays = frame.stripes(u + 0.6 * v, 0.09)[..., None]
+    scales = _scallops(v, u, 0.2)[..., None]
     head = np.maximum(body + 0.015, 0.48 + 0.2 * (v / depth) ** 2 - u)
-    bands = stripes(u + 0.2 * (v / depth) ** 2, 0.155, frame)[..., None]
+    bands = frame.stripes(u + 0.2 * (v / depth) ** 2, 0.155)[..., None]
     eye = disc(u, v, 0.7, -0.09, 0.0)
     return [
-        (frame.cover(np.minimum(tail, fins)), skin * (0.72 - 0.2 * rays)),
+        (frame.cover(np.minimum.reduce([tail, back, belly])), skin * (0.72 - 0.2 * rays)),
         (frame.cover(body), shaded(skin * (1.05 - 0.42 * scales), v / depth, body)),
         (frame.cover(head), mix(CREAM, rgb(0.10, 0.12, 0.42), bands)),
         (frame.cover(eye - 0.12), rgb(0.98, 0.82, 0.1)),
@@ -201,13 +182,13 @@ def _owl(frame: Frame) -> list[Layer]:
     u, v, random = frame.u, frame.v, frame.random
     plumage = hsv(random.random(), random.uniform(0.25, 0.5), random.uniform(0.5, 0.8))
     wide = random.uniform(0.56, 0.66)
-    body = ellipse(u, v, 0, 0.12, wide, 0.84)
-    skull = ellipse(u, v, 0, -0.55, wide * 0.92, 0.42)
+    body = _ellipse(u, v, 0, 0.12, wide, 0.84)
+    skull = _ellipse(u, v, 0, -0.55, wide * 0.92, 0.42)
     tufts = polygon(np.abs(u), v, [(0.18, -0.8), (0.5, -1.1), (0.52, -0.62)]) - 0.02
-    wings = ellipse(np.abs(u), v, wide * 0.92, 0.2, 0.2, 0.55)
+    wings = _ellipse(np.abs(u), v, wide * 0.92, 0.2, 0.2, 0.55)
     all_body = np.minimum.reduce([body, skull, tufts])
-    feathers = scallops(u, v, 0.17)[..., None]
-    barbs = stripes(v - 0.5 * np.abs(u), 0.13, frame)[..., None]
+    feathers = _scallops(u, v, 0.17)[..., None]
+    barbs = frame.stripes(v - 0.5 * np.abs(u), 0.13)[..., None]
     eyes = disc(np.abs(u), v, 0.22, -0.56, 0.0)
     beak = polygon(u, v, [(-0.075, -0.47), (0.075, -0.47), (0, -0.28)]) - 0.01
     rays = stripe_field(np.arctan2(v + 0.56, np.abs(u) - 0.22), math.pi / 8)
@@ -227,7 +208,7 @@ def _branch(frame: Frame) -> list[Layer]:
     u, v = frame.u, frame.v
     middle = 1.02 + 0.06 * np.sin(u * 2.2)
     limb = np.abs(v - middle) - 0.14
-    bark = stripes(v + 0.05 * np.sin(u * 13), 0.075, frame)[..., None]
+    bark = frame.stripes(v + 0.05 * np.sin(u * 13), 0.075)[..., None]
     along = stripe_field(u + 0.6 * np.abs(v - middle), 0.15, 0.3)
     needles = np.maximum(along, np.abs(v - middle) - 0.36 - 0.06 * np.sin(u * 5))
     return [
@@ -241,14 +222,14 @@ def _balloon(frame: Frame) -> list[Layer]:
     u, v, random = frame.u, frame.v, frame.random
     silk = hsv(random.random(), random.uniform(0.5, 0.8), random.uniform(0.7, 0.95))
     wide = random.uniform(0.7, 0.8)
-    globe = ellipse(u, v, 0, -0.28, wide, 0.72)
+    globe = _ellipse(u, v, 0, -0.28, wide, 0.72)
     skirt = polygon(u, v, [(-wide * 0.78, 0.05), (wide * 0.78, 0.05), (0.16, 0.62), (-0.16, 0.62)])
     envelope = np.minimum(globe, skirt)
     basket = box(u, v, 0, 0.86, 0.17, 0.13, 0.03)
     ropes = np.maximum(np.abs(np.abs(u) - 0.13) - 0.03, np.abs(v - 0.68) - 0.1)
     across = np.clip(u / (wide * np.sqrt(np.clip(1 - ((v + 0.28) / 0.95) ** 2, 0.05, 1))), -1, 1)
     gores = (np.sin(np.arcsin(across) * 9) > 0).astype(np.float32)[..., None] * 0.3
-    weave = stripes(v, 0.07, frame)[..., None]
+    weave = frame.stripes(v, 0.07)[..., None]
     shield = np.maximum(box(u, v, 0, -0.3, 0.27, 0.24, 0.08), envelope)
     checks = frame.cover(np.sin(u * 2 * math.pi / 0.2) * np.sin(v * 2 * math.pi / 0.2) * 0.05)[..., None]
     sun = np.hypot(u, v + 0.3)
@@ -269,10 +250,27 @@ def _clouds(frame: Frame) -> list[Layer]:
         for _ in range(5):
             puff = np.hypot(u - 1.05 * side - random.uniform(-0.35, 0.35), v - height - random.uniform(-0.1, 0.1))
             size = random.uniform(0.18, 0.3)
-            rings = stripes(puff, 0.1, frame)[..., None]
+            rings = frame.stripes(puff, 0.1)[..., None]
             white = mix(rgb(0.97, 0.98, 1.0), rgb(0.62, 0.72, 0.88), rings)
             layers.append((frame.cover(puff - size), white))
     return layers
+
+
+def _ellipse(
+    u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, half_u: float, half_v: float
+) -> np.ndarray:
+    """Exact at the edge, which is all that is needed: value over gradient length."""
+    a, b = (u - centre_u) / half_u, (v - centre_v) / half_v
+    value = np.hypot(a, b)
+    return (value - 1) * value / np.maximum(np.hypot(a / half_u, b / half_v), 1e-3)
+
+
+def _scallops(along: np.ndarray, across: np.ndarray, size: float) -> np.ndarray:
+    """Overlapping rows of round scales, 0 in a scale's middle and 1 at its rim."""
+    row = np.floor(across / (0.6 * size))
+    offset = (along / size + 0.5 * (row % 2)) % 1 - 0.5
+    depth = across / (0.6 * size) - row
+    return np.clip(np.hypot(2 * offset, depth) ** 3, 0, 1)
 
 
 DRAWINGS = (

@@ -27,6 +27,10 @@ class Frame:
         """Coverage of pixels by the inside (negative side) of a distance field."""
         return np.clip(0.5 - distance / self.pixel, 0, 1)
 
+    def stripes(self, t: np.ndarray, period: float) -> np.ndarray:
+        """Coverage in 0..1 by stripes along t, half of each period."""
+        return self.cover(stripe_field(t, period))
+
 
 # The origin (x, y) in pixels, pixels to the unit, the turn in degrees, and whether it is mirrored.
 Pose = tuple[tuple[float, float], float, float, bool]
@@ -40,12 +44,12 @@ def make_frame(height: int, width: int, pose: Pose, bend: float, random: np.rand
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     u, v = cosine * x + sine * y, cosine * y - sine * x
     u = -u if flip else u
-    u = u + bend * smooth_noise(height, width, scale, random)
-    v = v + bend * smooth_noise(height, width, scale, random)
+    u = u + bend * noise(height, width, scale, random)
+    v = v + bend * noise(height, width, scale, random)
     return Frame(u, v, 1 / scale, random)
 
 
-def smooth_noise(height: int, width: int, unit: float, random: np.random.Generator) -> np.ndarray:
+def noise(height: int, width: int, unit: float, random: np.random.Generator) -> np.ndarray:
     """(H, W) noise about -1..1 that varies over about `unit` pixels."""
     rows, columns = (int(side / unit) + 4 for side in (height, width))
     coarse = random.uniform(-1, 1, (rows, columns)).astype(np.float32)
@@ -57,13 +61,6 @@ def smooth_noise(height: int, width: int, unit: float, random: np.random.Generat
 def disc(u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, radius: float) -> np.ndarray:
     """Of a disc; radius 0 gives the distance from a point."""
     return np.hypot(u - centre_u, v - centre_v) - radius
-
-
-def ellipse(u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, half_u: float, half_v: float) -> np.ndarray:
-    """Exact at the edge, which is all that is needed: value over gradient length."""
-    a, b = (u - centre_u) / half_u, (v - centre_v) / half_v
-    value = np.hypot(a, b)
-    return (value - 1) * value / np.maximum(np.hypot(a / half_u, b / half_v), 1e-3)
 
 
 def box(u: Field, v: Field, centre_u: float, centre_v: float, half_u: float, half_v: float, corner: float) -> Field:
@@ -95,19 +92,6 @@ def stripe_field(t: np.ndarray, period: float, share: float = 0.5) -> np.ndarray
     """Distance field of stripes along t that cover that share of each period."""
     phase = t / period
     return (np.abs(phase - np.floor(phase) - 0.5) - 0.5 * share) * period
-
-
-def stripes(t: np.ndarray, period: float, frame: Frame) -> np.ndarray:
-    """Coverage in 0..1 by stripes along t, half of each period."""
-    return frame.cover(stripe_field(t, period))
-
-
-def scallops(along: np.ndarray, across: np.ndarray, size: float) -> np.ndarray:
-    """Overlapping rows of round scales, 0 in a scale's middle and 1 at its rim."""
-    row = np.floor(across / (0.6 * size))
-    offset = (along / size + 0.5 * (row % 2)) % 1 - 0.5
-    depth = across / (0.6 * size) - row
-    return np.clip(np.hypot(2 * offset, depth) ** 3, 0, 1)
 
 
 def rgb(red: float, green: float, blue: float) -> np.ndarray:
@@ -156,15 +140,15 @@ def background(height: int, width: int, random: np.random.Generator) -> np.ndarr
     unit = max(height, width) / 2
     if random.random() < 0.5:  # hills
         for _ in range(random.integers(1, 4)):
-            ridge = random.uniform(0.35, 0.9) + 0.12 * smooth_noise(1, width, unit, random)
+            ridge = random.uniform(0.35, 0.9) + 0.12 * noise(1, width, unit, random)
             hill = hsv(random.random(), random.uniform(0.1, 0.35), random.uniform(0.4, 0.8))
             paint(canvas, [(np.clip((y - ridge) * max(height, width), 0, 1) * 0.85, hill)])
     for _ in range(random.integers(2, 6)):
         centre, angle = (random.uniform(0, width), random.uniform(0, height)), random.uniform(0, 360)
         frame = make_frame(height, width, (centre, unit, angle, False), 0.2, random)
         paint(canvas, _blob(frame))
-    grain = smooth_noise(height, width, random.uniform(2, 16), random) * random.uniform(0.02, 0.09)
-    grain += smooth_noise(height, width, unit, random) * random.uniform(0.0, 0.12)
+    grain = noise(height, width, random.uniform(2, 16), random) * random.uniform(0.02, 0.09)
+    grain += noise(height, width, unit, random) * random.uniform(0.0, 0.12)
     if random.random() < 0.3:  # woven cloth
         waves = 2 * math.pi * max(height, width) / random.uniform(4, 9)
         grain += 0.035 * np.sin(x * waves) * np.sin(y * waves)
@@ -183,6 +167,6 @@ def _blob(frame: Frame) -> list[Layer]:
     )
     distance = shapes[random.integers(len(shapes))]()
     period = random.uniform(0.06, 0.14)
-    pattern = (np.zeros_like(u), stripes(u, period, frame), stripes(u, period, frame) * stripes(v, period, frame))
+    pattern = (np.zeros_like(u), frame.stripes(u, period), frame.stripes(u, period) * frame.stripes(v, period))
     texture = pattern[random.integers(len(pattern))][..., None]
     return [(frame.cover(distance) * random.uniform(0.6, 1), shaded(colour * (1 - 0.2 * texture), v / size, distance))]
