@@ -1,7 +1,7 @@
 """An annotation file in COCO's format: classes, and the images with their labels; read whole and checked.
 
 Outlines, most of such a file, are dropped while it is read, unless they are asked for: a file of 118,000 images then
-takes two fifths of the memory of the class `pycocotools.coco.COCO`. pycocotools draws them (`data/coco_masks.py`).
+takes two fifths of the memory of the class `pycocotools.coco.COCO`. pycocotools draws them (`data/coco.py`).
 """
 
 import gc

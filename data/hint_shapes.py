@@ -18,8 +18,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from data.coco import render_mask, whole
 from data.coco_file import is_crowd
-from data.coco_masks import render_mask, whole
 from data.faults import Faults
 from utils.errors import UserError
 from utils.ignore import IGNORE

@@ -8,12 +8,11 @@ import numpy as np
 import pycocotools.mask
 import pytest
 
+import data.coco
 import data.coco_file
-import data.coco_masks
 from data.artifacts import read_mask
-from data.coco import open_coco
+from data.coco import open_coco, unpacked_counts
 from data.coco_file import CocoRules
-from data.coco_masks import unpacked_counts
 from data.index import open_index
 from data.settings import DataSettings
 from tests.data.layouts_of_tools import labels_of, put, put_json
@@ -143,7 +142,7 @@ class TestMasks:
         assert set(np.unique(masks_of(root, rules=CocoRules(crowd="object"))["c"])) == {0, PERSON}
 
     def test_what_is_missing_is_rendered_and_no_more_until_annotations_change(self, root, monkeypatch):
-        write, written = data.coco_masks.write_mask, []
+        write, written = data.coco.write_mask, []
 
         def cut_off(path, mask):
             if len(written) == 2:
@@ -152,7 +151,7 @@ class TestMasks:
             written.append(path.stem)
             write(path, mask)
 
-        monkeypatch.setattr(data.coco_masks, "write_mask", cut_off)
+        monkeypatch.setattr(data.coco, "write_mask", cut_off)
         with pytest.raises(KeyboardInterrupt):
             open_coco(root, "val2017", masks=True)
         index = open_coco(root, "val2017", masks=True)
@@ -180,7 +179,7 @@ class TestMasks:
     def test_they_are_the_same_drawn_in_parallel_and_a_mistake_is_one_line(self, root, monkeypatch):
         expected = masks_of(root)
         shutil.rmtree(root / "masks_cache")
-        monkeypatch.setattr(data.coco_masks, "FEW", 0)
+        monkeypatch.setattr(data.coco, "FEW", 0)
         assert all(np.array_equal(mask, expected[name]) for name, mask in masks_of(root).items())
         change(root, "annotations", 1, segmentation=[])
         with pytest.raises(UserError, match="annotation 2 cannot be rendered") as caught:
