@@ -152,22 +152,18 @@ def _notes_on_files(layout: Layout, table: Path | None, list_name: str) -> Itera
     root = layout.root
     others = [name for name in TABLES if table is not None and (root / name).is_file() and root / name != table]
     yield from counted(root, "files of labels that are not read", others, f"labels are those of {table}")
-    if list_name in ("", "all", "train") and not layout.lists:
+    files = {path: PurePosixPath(path) for path in layout.tree.files}
+    has_lists = any(file.suffix == ".txt" and str(file.parent).casefold() == RESERVED for file in files.values())
+    if list_name in ("", "all", "train") and not layout.lists and not has_lists:
+        stems = {PurePosixPath(path).stem for path in layout.images}  # whose texts are boxes or captions
+        found = [path for path, file in files.items() if file.suffix in (".txt", ".json") and is_like_a_list(file.stem)]
+        found = [path for path in found if "/" in path or files[path].stem.casefold() not in SPLITS]
+        stray = [path for path in found if files[path].stem not in stems]
         remedy = f"lists are read from {RESERVED}/train.txt and {RESERVED}/val.txt"
-        yield from counted(root, "files that look like lists and are not read", _stray_lists(layout), remedy)
+        yield from counted(root, "files that look like lists and are not read", stray, remedy)
     if list_name in ("", "all") and len(layout.lists) > 1:
         sizes = ", ".join(f"{name} ({len(paths)})" for name, paths in layout.lists.items())
         yield f"{root}: list 'all' takes {sizes} together; data.train_list and data.val_list may name one"
-
-
-def _stray_lists(layout: Layout) -> list[str]:
-    """Files called like lists, where none is looked for; none where there are lists, or for boxes of images."""
-    files = {path: PurePosixPath(path) for path in layout.tree.files}
-    if any(path.suffix == ".txt" and str(path.parent).casefold() == RESERVED for path in files.values()):
-        return []
-    stems = {PurePosixPath(path).stem for path in layout.images}
-    found = [path for path, file in files.items() if file.suffix in (".txt", ".json") and is_like_a_list(file.stem)]
-    return [p for p in found if files[p].stem not in stems and ("/" in p or files[p].stem.casefold() not in SPLITS)]
 
 
 def _read_list(layout: Layout, source: str, path: Path, finder: Finder) -> list[str]:

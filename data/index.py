@@ -67,7 +67,12 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
         download(settings.kind, settings.root, list_name)
     classes = _given_classes(settings)
     own = settings if classes == settings.classes else replace(settings, classes=classes)
-    index = _with_rules(open_list(own, list_name, masks, complain), settings, masks)
+    index = open_list(own, list_name, masks, complain)
+    rules: dict[str, Any] = {"pixels": pixel_rule(settings)}
+    if masks:
+        palette = class_palette(settings, index.class_names)
+        rules["truth"] = truth_rule(settings.mask_values, index.class_names, settings.background, palette)
+    index = replace(index, records=tuple(replace(record, **rules) for record in index.records))
     if not classes and settings.kind in ("coco", "folder"):  # where `data.background` names the class that is none
         index = replace(index, notes=(*notes_on_names(index.class_names, settings.root), *index.notes))
     if complain is refuse:  # the check looks at every image, and prints every note
@@ -88,14 +93,6 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
 def pixel_rule(settings: DataSettings) -> PixelRule:
     """What the values in the images of a data set mean."""
     return PixelRule(settings.range, settings.bands)
-
-
-def _with_rules(index: Index, settings: DataSettings, masks: bool) -> Index:
-    rules: dict[str, Any] = {"pixels": pixel_rule(settings)}
-    if masks:
-        palette = class_palette(settings, index.class_names)
-        rules["truth"] = truth_rule(settings.mask_values, index.class_names, settings.background, palette)
-    return replace(index, records=tuple(replace(record, **rules) for record in index.records))
 
 
 def _given_classes(settings: DataSettings) -> tuple[str, ...]:

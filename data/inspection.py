@@ -4,16 +4,16 @@ A series of 12 bits in files of 16 looks nearly black if no setting says so, and
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
 from data.dataset import Index, Record, check_fit
-from data.faults import counted, grouped
+from data.faults import Faults, counted, grouped
 from data.images import frames_of, read_values
 from data.mask_values import MaskFacts, read_with_facts
 from data.pixels import DRAWN, NeedsSetting, UnreadableImage, look_of, range_line, range_remedy, unknown_range
@@ -173,7 +173,14 @@ def judge_all(findings: Findings, cfg: DataConfig) -> None:
     if trained is not None and not findings.problems and not any(record.labels for record in trained.records):
         remedy = "set data.labels to their file, or data.train_list to another list"
         findings.problems.append(f"no image of list '{cfg.data.train_list}' has a label to learn from; {remedy}")
-    findings.problems += _reading_problems(findings.facts, cfg.data.range)
+    depths = [one.depth for one in findings.facts.values() if one.depth is not None]
+    if cfg.data.range == "auto" and (problem := series_problem(depths, "the data")):
+        findings.problems.append(problem)
+    faults = Faults(findings.problems.append)
+    for one in findings.facts.values():
+        if one.problem:
+            faults.add(one.kind or one.problem, one.problem)
+    faults.report()
     for list_name, index in findings.lists.items():
         facts = [(record, findings.facts[record.image].mask) for record in index.records if record.mask is not None]
         if rows := [(record, mask) for record, mask in facts if mask is not None]:
@@ -182,15 +189,6 @@ def judge_all(findings: Findings, cfg: DataConfig) -> None:
             findings.notes += [f"list '{list_name or 'all'}': {note}" for note in verdict.notes]
     findings.notes += dict.fromkeys(note for index in findings.lists.values() for note in index.notes)
     findings.notes += [*_label_notes(findings, cfg), *_image_notes(findings, cfg)]
-
-
-def _reading_problems(facts: Mapping[Path, Facts], value_range: Any) -> Iterator[str]:
-    """What cannot be read: a missing setting, and masks of another size, once for all images, the others each."""
-    depths = [one.depth for one in facts.values() if one.depth is not None]
-    if value_range == "auto" and (problem := series_problem(depths, "the data")):
-        yield problem
-    for alike in grouped((one for one in facts.values() if one.problem), lambda one: one.kind or one.problem).values():
-        yield alike[0].problem + (f" ({len(alike)} such)" if len(alike) > 1 else "")
 
 
 def other_classes(first: str, classes: tuple[str, ...], second: str, others: tuple[str, ...]) -> str:
@@ -222,11 +220,9 @@ def _label_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
 
 def _alike(where: str, index: Index) -> Iterator[str]:
     """Notes on classes that labels alone cannot tell apart, and on one that sums up the others."""
-    having = {name: set[str]() for name in index.class_names}
-    for record in index.records:
-        for label in record.labels:
-            having[index.class_names[label]].add(record.name)
-    often = {name: frozenset(found) for name, found in having.items() if LEAST <= len(found) < len(index)}
+    having = [frozenset(r.name for r in index.records if label in r.labels) for label in range(len(index.class_names))]
+    named = zip(index.class_names, having, strict=True)
+    often = {name: images for name, images in named if LEAST <= len(images) < len(index)}
     for alike in grouped(often, often.__getitem__).values():
         if len(alike) > 1:
             what = f"{', '.join(alike)} are in the same images"

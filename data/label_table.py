@@ -123,7 +123,15 @@ def _read_one_hot(
     if lost := [name for name in table.class_names if plain(name) in (*LIST_COLUMNS, *LIST_MARKS)]:
         what = f"the column '{lost[0]}' looks like one of lists, and would be a class"
         faults.add("column", f"{path}: {what}; write train, val or test into it, rename it or remove it")
-    return [_one_hot(where, table.class_names, [row[n] for n in classes], faults) for where, row in body]
+    found: list[set[str] | None] = []
+    for where, row in body:
+        cells = {name: row[n].casefold() for name, n in zip(table.class_names, classes, strict=True)}
+        found.append({name for name, cell in cells.items() if cell in YES})
+        if odd := next((name for name, cell in cells.items() if cell not in YES | NO), None):
+            what = f"expected 0 or 1 in the column '{odd}', found '{cells[odd][:40]}'"
+            faults.add(f"column {odd}", f"{where}: {what}; remove it, or call the column of the labels 'labels'")
+            found[-1] = None
+    return found
 
 
 def _first(names: Iterable[str], columns: list[str]) -> int | None:
@@ -193,15 +201,3 @@ def _join_objects(path: Path, table: LabelTable) -> None:
         first.setdefault(row.image, row).labels.update(row.labels)
     table.notes.append(f"{path}: {len(table.rows)} rows of objects are the labels of {len(first)} images")
     table.rows = list(first.values())
-
-
-def _one_hot(where: str, names: Iterable[str], cells: Iterable[str], faults: Faults) -> set[str] | None:
-    found = set()
-    for name, cell in zip(names, cells, strict=True):
-        if cell.casefold() in YES:
-            found.add(name)
-        elif cell.casefold() not in NO:
-            what = f"expected 0 or 1 in the column '{name}', found '{cell[:40].casefold()}'"
-            faults.add(f"column {name}", f"{where}: {what}; remove it, or call the column of the labels 'labels'")
-            return None
-    return found

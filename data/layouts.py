@@ -99,7 +99,11 @@ def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> Non
         return
     inside = {path for paths in groups.values() for path in paths}
     images = [path for path in layout.images if path not in inside]
-    by_tail, faults, left = _by_tail(images), Faults(layout.complain), defaultdict[str, list[str]](list)
+    by_tail = defaultdict[str, list[str]](list)  # end of a name, from any of its folders on -> the images
+    for path, name in record_names(images).items():
+        for start in range(name.count("/") + 1):
+            by_tail[composed(name.split("/", start)[-1])].append(path)
+    faults, left = Faults(layout.complain), defaultdict[str, list[str]](list)
     for (folder, parent), paths in sorted(groups.items(), key=lambda group: (plain(group[0][0]) != MASKS, group[0])):
         matches = {path: _image_of(path, folder, parent, by_tail) for path in paths}
         name = PurePosixPath(folder).name
@@ -176,16 +180,6 @@ def _take_masks(layout: Layout, folder: str, matches: dict[str, str | None], lef
             lossy.append(path)
         elif layout.masks.setdefault(image, path) != path:
             more.append(path)
-
-
-def _by_tail(images: list[str]) -> dict[str, list[str]]:
-    """End of a name, from any of its folders on -> the images whose name ends so."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for path, name in record_names(images).items():
-        parts = name.split("/")
-        for start in range(len(parts)):
-            found[composed("/".join(parts[start:]))].append(path)
-    return found
 
 
 def _image_of(mask: str, folder: str, parent: str, by_tail: dict[str, list[str]]) -> str | None:

@@ -54,8 +54,13 @@ def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: in
     wanted = {"generator": "ibbnet shapes", "version": VERSION, "seed": SEED, "train": train, "val": val, "size": size}
     wanted["complete"] = True
 
+    folders = [("JPEGImages", ".jpg")] + ([("SegmentationClass", ".png")] if masks else [])
+    names = _names("train", train) + _names("val", val)
+    files = [root / folder / f"{name}{suffix}" for folder, suffix in folders for name in names]
+    files += [root / "image_labels.csv"] + [root / "ImageSets/Segmentation" / f"{name}.txt" for name in LISTS]
+
     def is_there() -> bool:
-        return read_json(root / MARKER) == wanted and _has_files(root, train, val, masks)
+        return read_json(root / MARKER) == wanted and all(path.is_file() for path in files)
 
     if not is_there():
         root.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -151,11 +156,3 @@ def _frame(
 
 def _names(list_name: str, count: int) -> list[str]:
     return [f"{list_name}_{number:04d}" for number in range(1, count + 1)]
-
-
-def _has_files(root: Path, train: int, val: int, masks: bool) -> bool:
-    folders = [("JPEGImages", ".jpg")] + ([("SegmentationClass", ".png")] if masks else [])
-    names = _names("train", train) + _names("val", val)
-    files = [root / folder / f"{name}{suffix}" for folder, suffix in folders for name in names]
-    files += [root / "image_labels.csv"] + [root / "ImageSets" / "Segmentation" / f"{name}.txt" for name in LISTS]
-    return all(path.is_file() for path in files)

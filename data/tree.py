@@ -15,8 +15,8 @@ from data.images import IMAGE_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
-# Folders that systems and file servers make, besides hidden ones: never data.
-SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "thumbnails", "thumbs", "_thumbs"})
+# What systems and file servers make, besides hidden files and folders: never data.
+SYSTEM = {"__macosx", "#recycle", "$recycle.bin", "thumbnails", "thumbs", "_thumbs", "thumbs.db"}
 # What infer.py writes into its output folder, which the first one marks: predictions, so neither images nor truth.
 DONE, OUTPUT = ".done", ("masks", "overlays", "maps", "videos", "contact_sheet.jpg")
 RUN = {"run.json", "config.yaml"}  # what train.py writes into its run folder, among others
@@ -81,7 +81,8 @@ def scan(root: Path, named: Collection[str], complain: Complain) -> Tree:
             path = f"{folder}/{entry.name}" if folder else entry.name
             is_folder = entry.is_dir()
             outside = is_system or entry.name in system
-            outside |= entry.name not in named and _is_system(entry.name, is_folder)
+            is_hidden = entry.name.startswith((".", "@") if is_folder else ".")
+            outside |= entry.name not in named and (is_hidden or entry.name.casefold() in SYSTEM)
             if not is_folder:
                 _add_file(tree, path, entry, outside)
                 continue
@@ -121,9 +122,3 @@ def _add_file(tree: Tree, path: str, entry: os.DirEntry[str], outside: bool) -> 
         tree.images.append(path)
     else:
         tree.files.add(path)
-
-
-def _is_system(name: str, is_folder: bool) -> bool:
-    if is_folder:
-        return name.startswith((".", "@")) or name.casefold() in SYSTEM_FOLDERS
-    return name.startswith(".") or name.casefold() == "thumbs.db"

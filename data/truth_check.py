@@ -161,7 +161,12 @@ def palette_reason(rows: Sequence[Row], rule: TruthRule, remedy: str = "") -> tu
     if not moved or not all(of_mask for _, of_mask in pairs):
         return "", False
     if any(colour not in index_of for _, colour in every):  # a palette with colours of its own
-        return (_mixed_palettes(rows, rule, min(mixed), remedy) if mixed else ""), False
+        if not mixed:  # where it is, programs number colours anew in each mask
+            return "", False
+        by_colour = [(r, replace(facts, keys=tuple(colour for _, colour in facts.colours))) for r, facts in rows]
+        line = mapping_line(_guess(by_colour, {key for _, facts in by_colour for key in facts.keys}, rule))
+        what = f"value {min(mixed)} has different colours in the palettes of the masks, first {rows[0][0].mask}"
+        return f"{what}; {remedy or f'to read masks by colour: {line}'}", False
     first = next(record for record, of_mask in pairs if set(of_mask) & set(moved))
     what = "; ".join(f"value {value} has {colour}, the colour of {names[colour]}" for value, colour in moved[:3])
     used = {colour: names[colour] for _, of_mask in pairs for _, colour in of_mask}
@@ -171,14 +176,6 @@ def palette_reason(rows: Sequence[Row], rule: TruthRule, remedy: str = "") -> tu
         + (remedy or f"to read masks by colour: {mapping_line(used)}"),
         (0, black) not in every and any(colour == black for _, colour in every),
     )
-
-
-def _mixed_palettes(rows: Sequence[Row], rule: TruthRule, value: int, remedy: str) -> str:
-    """A message where the palettes of masks give one value different colours, as programs number colours anew."""
-    by_colour = [(r, replace(facts, keys=tuple(colour for _, colour in facts.colours))) for r, facts in rows]
-    line = mapping_line(_guess(by_colour, {key for _, facts in by_colour for key in facts.keys}, rule))
-    what = f"value {value} has different colours in the palettes of the masks, first {rows[0][0].mask}"
-    return f"{what}; {remedy or f'to read masks by colour: {line}'}"
 
 
 def _guess(rows: Sequence[Row], keys: Iterable[str], rule: TruthRule) -> dict[str, str]:
