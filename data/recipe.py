@@ -10,7 +10,7 @@ from PIL import Image
 
 from data.dataset import Index
 from data.inspection import spread
-from data.sides import Sides
+from data.transforms import Sides
 from utils.errors import UserError
 
 LOOKED_AT = 60  # images, evenly over the list

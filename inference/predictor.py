@@ -12,7 +12,7 @@ from torch import Tensor
 
 from data.index import pixel_rule
 from data.pixels import limit_pixels
-from data.sides import AS_IS, Sides
+from data.transforms import AS_IS, Sides
 from stages.config import Config
 from stages.networks import Network
 from stages.reading import prepare, to_seed_grid

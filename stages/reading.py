@@ -15,8 +15,7 @@ from torch.nn.functional import interpolate
 from data.artifacts import Seed, read_seed, seed_size, write_seed
 from data.dataset import Index, WholeImages
 from data.hints import NO_HINTS, Hints
-from data.sides import Sides
-from data.transforms import normalise
+from data.transforms import Sides, normalise
 from models.hints import ImageHints
 from models.method import Method
 from models.pseudo import upsample

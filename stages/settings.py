@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from data.settings import DataSettings
-from data.sides import Sides
+from data.transforms import Sides
 from models import steps
 from models.classifier import HeadSettings
 from models.par import PAR_SIDE

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from data.sides import Sides
+from data.transforms import Sides
 from models.affinity import boundary, cells
 from models.classifier import Classifier
 from models.hints import ImageHints

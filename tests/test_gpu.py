@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
 from data.dataset import TrainingSampler
-from data.sides import Sides
-from data.transforms import RandomCrop
+from data.transforms import RandomCrop, Sides
 from models.affinity import AffinityNet
 from models.affinity_losses import affinity_losses
 from models.par import par

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from data.dataset import Index
 from data.index import KINDS
-from data.sides import Sides
+from data.transforms import Sides
 from data.voc import open_voc
 from docs import settings as docs_settings
 from evaluation.report_page import write_report_page

@@ -6,8 +6,10 @@ import torch
 from PIL import Image
 from torch.utils.data import default_collate
 
-from data.sides import Sides
-from data.transforms import GREY, BackgroundBlur, RandomCrop, jitter, normalise
+from data.transforms import GREY, BackgroundBlur, RandomCrop, Sides, jitter, normalise
+from stages.reading import prepare
+from tests.models.tiny import tiny_classifier
+from utils.compute import Compute
 from utils.ignore import IGNORE
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -166,3 +168,34 @@ def test_a_crop_can_blur_and_moves_nothing_by_it():
         objects = plain["mask"] == 3
         assert torch.equal(plain["image"][:, objects], blurred["image"][:, objects])
     assert "mask" not in blurring(image, None, np.random.default_rng(0))  # nothing says what is background
+
+
+@pytest.mark.parametrize(
+    ("sides", "own", "expected"),
+    [
+        (Sides(), (30, 50), (30, 50)),
+        (Sides(40, 60), (30, 50), (30, 50)),
+        (Sides(100), (30, 50), (60, 100)),
+        (Sides(100), (50, 30), (100, 60)),
+        (Sides(0, 20), (30, 50), (12, 20)),
+        (Sides(100, 80), (30, 50), (48, 80)),  # both cannot hold
+        (Sides(0, 20), (1, 400), (1, 20)),
+    ],
+)
+def test_the_long_side_is_brought_between_the_limits(sides, own, expected):
+    assert sides.size(*own) == expected
+
+
+def test_a_limit_is_added_only_where_there_is_none():
+    assert Sides(0, 0).or_at_most(90) == Sides(0, 90)
+    assert Sides(100, 0).or_at_most(90).size(50, 50) == (100, 100)
+    assert Sides(0, 30).or_at_most(90) == Sides(0, 30)
+
+
+@pytest.mark.parametrize(("sides", "size"), [(Sides(), (12, 20)), (Sides(40), (24, 40)), (Sides(40, 30), (18, 30))])
+def test_networks_see_an_image_at_that_size(sides, size):
+    """An even image stays even: it is enlarged, and not padded."""
+    pixels = torch.full((3, 12, 20), 200, dtype=torch.uint8)
+    image = prepare(pixels, tiny_classifier(), Compute(torch.device("cpu")), sides)
+    assert image.shape == (3, *size)
+    torch.testing.assert_close(image, image[:, :1, :1].expand_as(image))

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 import utils.compute
-from data.sides import Sides
-from data.transforms import normalise
+from data.transforms import Sides, normalise
 from inference.loading import load_predictor
 from models.segmenter import class_probabilities
 from stages.config import Config, config_from_dict, override
