@@ -99,7 +99,7 @@ def check(cfg: DataConfig) -> Findings:
     findings.facts = inspect(findings.lists.values(), cfg.workers)
     judge_all(findings, cfg)
     if cfg.data.recipe == "auto" and cfg.data.train_list in findings.lists:
-        findings.notes.append(fitting_preset(findings.lists[cfg.data.train_list]).reason)
+        findings.notes.append(fitting_preset(findings.lists[cfg.data.train_list])[1])
     if numbered := [name for name in findings.class_names if not _can_be_drawn(name)]:
         why = f"because no font here has the letters of {', '.join(numbered)}"
         remedy = "install one, for example: apt-get install fonts-noto-cjk"

@@ -3,8 +3,6 @@
 Images of inspection and medicine, unlike photographs, mostly have no colour, or most of them show nothing.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from PIL import Image
 
@@ -25,16 +23,8 @@ LARGE = 2  # images are large from this many times the upper limit on
 LEAST_OBJECT = 8  # pixels, as the networks see it: about the smallest object that was found
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A preset and the reason for it; `preset` is empty where the one that was named fits."""
-
-    preset: str
-    reason: str
-
-
-def fitting_preset(index: Index) -> Fit:
-    """The preset for the images of a list."""
+def fitting_preset(index: Index) -> tuple[str, str]:
+    """The preset for the images of a list, empty where the one that was named fits; and the reason."""
     colourless, long_sides = [], []
     for record in spread(index.records, LOOKED_AT):
         try:
@@ -52,7 +42,7 @@ def fitting_preset(index: Index) -> Fit:
     colours = f"{100 * without_colour:.0f} % of {len(colourless)} images have no colour"
     names = ", ".join(index.class_names[:NAMES]) + (", ..." if len(index.class_names) > NAMES else "")
     shown = f"{colours}, and {100 * empty:.0f} % of all show none of the classes ({names})"
-    return Fit(preset, f"{shown}: the settings {used}{sizes}")
+    return preset, f"{shown}: the settings {used}{sizes}"
 
 
 def has_no_colour(image: Image.Image) -> bool:

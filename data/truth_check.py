@@ -71,8 +71,8 @@ def _unmapped(faulty: Sequence[Row], rows: Sequence[Row], fault: str, rule: Trut
     start = f"mask {faulty[0][0].mask} {fault} ({len(faulty)} such)"
     if len(keys) > MOST_KEYS:
         return f"{start}; more than {MOST_KEYS} colours: a photograph, or saved with loss; expected one a class"
-    line = mapping_line(_guess(rows, keys, rule))
-    return f"{start}; found {', '.join(_sorted(keys))}; name the class of each: {line}"
+    guesses = _guess(rows, keys, rule)
+    return f"{start}; found {', '.join(guesses)}; name the class of each: {mapping_line(guesses)}"
 
 
 def _without_classes(rows: Sequence[Row], rule: TruthRule) -> str:
@@ -185,7 +185,7 @@ def _guess(rows: Sequence[Row], keys: Iterable[str], rule: TruthRule) -> dict[st
     for label, name in enumerate(rule.class_names):
         labelled[name] = {record.name for record, _ in rows if label in record.labels}
     guesses = {}
-    for key in _sorted(keys):
+    for key in sorted(keys, key=lambda key: (len(key), key)):
         having = {record.name for record, facts in rows if key in facts.keys}
         fitting = [name for name, images in labelled.items() if images == having]
         only = fitting[0] if len(fitting) == 1 else rule.names_of_colours().get(key, "CLASS")
@@ -194,7 +194,3 @@ def _guess(rows: Sequence[Row], keys: Iterable[str], rule: TruthRule) -> dict[st
     if BACKGROUND_WORD not in words:  # one of those that go with the same label is the background
         return {key: "CLASS" if words.count(word) > 1 else word for key, word in guesses.items()}
     return guesses
-
-
-def _sorted(keys: Iterable[str]) -> list[str]:
-    return sorted(keys, key=lambda key: (len(key), key))

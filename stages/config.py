@@ -56,10 +56,10 @@ def load_fitting_config(
     cfg = load_config(path, preset, overrides)
     if cfg.data.recipe != "auto":
         return cfg, ""
-    fit = from_main(lambda: fitting_preset(open_index(cfg.data, cfg.data.train_list)))
-    if fit.preset:
-        cfg = load_config(path, fit.preset, [f"run={cfg.run}", *overrides])
-    return cfg, fit.reason
+    fitting, reason = from_main(lambda: fitting_preset(open_index(cfg.data, cfg.data.train_list)))
+    if fitting:
+        cfg = load_config(path, fitting, [f"run={cfg.run}", *overrides])
+    return cfg, reason
 
 
 def check_choices(cfg: Config) -> None:

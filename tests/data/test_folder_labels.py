@@ -21,9 +21,7 @@ def test_annotations_beside_images_are_refused_where_folders_are_not_called_as_t
         ("batch2/ann/3.jpg.json", json.dumps({"objects": [{"classTitle": "cat"}]})),
     ):
         put_text(tmp_path, name, text)
-        with pytest.raises(
-            UserError, match=rf"annotations beside its images \({name}\), which are not read.*COCO, YOLO"
-        ):
+        with pytest.raises(UserError, match=rf"annotations beside its images \({name}\), .* not read.*COCO, YOLO"):
             open_folder(tmp_path)
         assert open_folder(tmp_path, classes=("batch1", "batch2")).class_names == ("batch1", "batch2")
         put_text(tmp_path, name, text.replace("cat", "batch1"))  # boxes of the classes that the folders are
@@ -59,9 +57,7 @@ def test_a_folder_without_readable_images_says_so_and_masks_of_other_formats_are
 def test_a_class_folder_of_masks_is_refused_unless_all_are_drawn_or_it_is_named(tmp_path):
     put(tmp_path, "photographs/1.jpg", "photographs/2.jpg")
     put_masks(tmp_path, "approved/1_L.png", "approved/2_L.png")
-    with pytest.raises(
-        UserError, match=r"of the class 'approved' hold few values, as masks do, first approved/1_L\.png"
-    ):
+    with pytest.raises(UserError, match=r"of the class 'approved' hold few values, as .*, first approved/1_L\.png"):
         open_folder(tmp_path)
     assert len(open_folder(tmp_path, classes=("approved", "photographs"))) == 4
     put_masks(tmp_path, "photographs/1.png", "photographs/2.png")
@@ -122,10 +118,7 @@ def test_masks_are_refused_or_left_out_whatever_they_are_called_and_as_jpeg(tmp_
         ("pets/cat/1 pets/dog/1 wild/fox/1", "folders in those of classes, in which all images are: 3, first pets/cat"),
         ("a/1 b/1 all/a/1 all/b/1", "or that of a class: 2, first all/a"),
         ("train/a/1 unused/1", "folders that look like lists are classes: 1, first train"),
-        (
-            "a/1 a/1_overlay a/2 a/2_overlay b/1",
-            "differ from others in a first or last word alone, in several the same: 2, first",
-        ),
+        ("a/1 a/1_overlay a/2 a/2_overlay b/1", "in a first or last word alone, in several the same: 2, first"),
         ("a/x_DAPI a/x_GFP b/y_DAPI b/y_GFP", "in several the same: 4, first a/x_DAPI; each trains as an image"),
     ],
 )
@@ -152,9 +145,8 @@ def test_lists_of_a_competition_are_no_classes_and_its_table_of_labels_is_named(
 def test_a_table_that_contradicts_the_folders_and_masks_of_many_values_are_told(tmp_path):
     put(tmp_path, "cat/1.jpg", "dog/2.jpg")
     Image.radial_gradient("L").save(tmp_path / "cat/1_label.png")
-    assert "hold more than 16 values, as photographs do: 1, first cat/1_label.png" in " ".join(
-        open_folder(tmp_path, masks=True).notes
-    )
+    notes = " ".join(open_folder(tmp_path, masks=True).notes)
+    assert "hold more than 16 values, as photographs do: 1, first cat/1_label.png" in notes
     put_text(tmp_path, "labels.csv", "image,label\ncat/1.jpg,cat\ndog/2.jpg,cat;\n")
     notes = " ".join(open_folder(tmp_path, classes=("cat", "dog")).notes)
     assert "images in the folder of a class that they do not have: 1, first dog/2.jpg" in notes

@@ -224,11 +224,8 @@ def test_a_file_that_is_called_as_another_image_is_refused(data, tmp_path):
     for name, is_refused in (("anything", False), ("p0", False), ("p1", True)):
         path = tmp_path / f"{name}.json"
         path.write_text(json.dumps(labelme))
-        with (
-            pytest.raises(UserError, match=r"called as image 'p1', and names image 'p0'")
-            if is_refused
-            else nullcontext()
-        ):
+        refused = pytest.raises(UserError, match=r"called as image 'p1', and names image 'p0'")
+        with refused if is_refused else nullcontext():
             open_hints(replace(settings, hints=str(path)), index)
 
 

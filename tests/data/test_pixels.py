@@ -132,10 +132,10 @@ def test_what_a_geotiff_calls_no_data_counts_for_nothing(tmp_path, dtype, no_dat
     values = np.rint(RAMP * 3000).astype(dtype)
     values[:3] = no_data
     kind = {"photometric": "minisblack", "extratags": [(42113, 2, 0, f"{no_data}", True)]}
-    whole = np.stack([values] * bands, axis=2)
-    tifffile.imwrite(
-        tmp_path / "a.tif", whole if bands > 1 else values, planarconfig="contig" if bands > 1 else None, **kind
-    )
+    if bands > 1:
+        tifffile.imwrite(tmp_path / "a.tif", np.stack([values] * bands, axis=2), planarconfig="contig", **kind)
+    else:
+        tifffile.imwrite(tmp_path / "a.tif", values, **kind)
     depth = depth_of(tmp_path / "a.tif", (1,))
     assert (depth.low, depth.high, depth.has_nan) == (values[3:].min(), 3000, True)
     rule = PixelRule("percentile", (1,))

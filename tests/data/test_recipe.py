@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data.index import open_index
-from data.recipe import INSPECTION, READ_AT, Fit, fitting_preset, has_no_colour, what_sizes_mean
+from data.recipe import INSPECTION, READ_AT, fitting_preset, has_no_colour, what_sizes_mean
 from data.settings import DataSettings
 from stages.config import load_config, load_fitting_config
 from tests.project import ROOT
@@ -24,7 +24,7 @@ def make(root: Path, colour: bool, background: int = 0, count: int = 6) -> Path:
     return root
 
 
-def fit_of(root: Path) -> Fit:
+def fit_of(root: Path) -> tuple[str, str]:
     return fitting_preset(open_index(DataSettings(kind="folder", root=str(root)), "all"))
 
 
@@ -32,16 +32,16 @@ def fit_of(root: Path) -> Fit:
     ("colour", "background", "preset"), [(True, 0, ""), (True, 4, ""), (False, 0, INSPECTION), (True, 12, INSPECTION)]
 )
 def test_the_preset_follows_from_colours_and_from_images_of_nothing(tmp_path, colour, background, preset):
-    fit = fit_of(make(tmp_path, colour, background))
-    assert fit.preset == preset
-    assert f"{0 if colour else 100} % of" in fit.reason
-    assert "none of the classes (cat, dog): the settings" in fit.reason
+    found, reason = fit_of(make(tmp_path, colour, background))
+    assert found == preset
+    assert f"{0 if colour else 100} % of" in reason
+    assert "none of the classes (cat, dog): the settings" in reason
 
 
 def test_a_damaged_image_does_not_decide(tmp_path):
     root = make(tmp_path, colour=True)
     (root / "cat" / "cat0.jpg").write_bytes(b"no image")
-    assert fit_of(root).preset == ""
+    assert fit_of(root)[0] == ""
 
 
 def test_folder_takes_the_settings_of_the_preset_that_fits_and_keeps_what_was_set(tmp_path):

@@ -39,11 +39,8 @@ def test_boxes_without_area_and_with_scores_are_told(tmp_path):
     put_text(root, "train/labels/b.txt", "0 0.1 0.1 0.5 0.1 0.5 0.5\n")  # an outline
     index = open_folder(root, "train")
     assert labels_of(index) == {"train/images/a": {"dog"}, "train/images/b": {"cat"}}
-    for what in (
-        "boxes without an area: 1",
-        "boxes with a score, as of a network: 1, first train/labels/a.txt, line 2",
-    ):
-        assert what in " ".join(index.notes)
+    assert "boxes without an area: 1" in " ".join(index.notes)
+    assert "boxes with a score, as of a network: 1, first train/labels/a.txt, line 2" in " ".join(index.notes)
 
 
 def test_captions_beside_images_of_class_folders_are_no_boxes(tmp_path):
@@ -61,9 +58,8 @@ def test_captions_beside_images_of_class_folders_are_no_boxes(tmp_path):
 
 def test_records_of_json_may_name_their_list(tmp_path):
     put(tmp_path, "1.jpg", "2.jpg")
-    records = [
-        {"file_name": f"{n}.jpg", "Class Name": "cat", "Split": split} for n, split in ((1, "train"), (2, "val"))
-    ]
+    splits = ((1, "train"), (2, "val"))
+    records = [{"file_name": f"{n}.jpg", "Class Name": "cat", "Split": split} for n, split in splits]
     put_json(tmp_path, "labels.json", records)
     assert [list(labels_of(open_folder(tmp_path, name))) for name in ("train", "val")] == [["1"], ["2"]]
 
@@ -74,9 +70,7 @@ def test_answers_to_two_questions_and_tasks_without_annotations_are_told(tmp_pat
     put_json(tmp_path, "labels.json", [{"data": {"image": "1.jpg"}, "annotations": [{"result": answers}]}])
     assert "answers to different questions (kind, quality) are all read as classes" in open_folder(tmp_path).notes[0]
     put_json(tmp_path, "labels.json", [{"data": {"image": "1.jpg"}, "annotations": []}])
-    with pytest.raises(
-        UserError, match=r"no image a label.*tasks without an image, or whose annotations name no class: 1"
-    ):
+    with pytest.raises(UserError, match=r"no image a label.*tasks .* whose annotations name no class: 1"):
         open_folder(tmp_path)
 
 

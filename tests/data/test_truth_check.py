@@ -62,9 +62,8 @@ def test_masks_of_one_class_that_hold_255_and_masks_without_background_are_told(
         assert "no mask with an object has background (0)" in note
         assert says in note
     for given in ([((0, 1), (1, 2))] * 3, [((0,), (1, 255)), ((0,), (1, 255)), OF_CAT]):
-        assert (
-            judge(rows(*given), RULE, NAMES).notes == []
-        )  # such as of land, and one of an object that fills its image
+        # Such as of land, and one of an object that fills its image.
+        assert judge(rows(*given), RULE, NAMES).notes == []
 
 
 def test_palettes_that_number_their_colours_anew_in_each_mask_are_refused():
