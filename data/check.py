@@ -7,12 +7,8 @@ Opens the training, seed and validation lists and reads every image once, and th
 and writes into --output as report.txt and report.json (everything) and contact_sheet.jpg (images of every class):
 
 * images by class;
-* problems, which training or evaluation would stop at: records that are not as they should be, images that cannot be
-  read or need a setting, masks of another size, with values of no class, or that contradict the labels of their images,
-  and hints that cannot be;
-* notes, which are yours to judge: images without label, classes with one image or none, class names that differ in
-  nothing but capitals, images that nothing names, the same image twice, the same or nearly the same image in
-  training and validation, images that are nearly black or white, what was found beside the images and not taken.
+* problems, which training or evaluation would stop at;
+* notes, which are yours to judge: classes and images that may be mistakes, and what was found and not taken.
 
 Ends with exit code 2 if there are problems.
 """

@@ -1,11 +1,7 @@
-"""Shapes that a person has drawn: read from files of this project, of LabelMe and of COCO, and drawn into an image.
+"""Shapes that a person has drawn: read from files of this project (docs/hints.md), of LabelMe and of COCO, and drawn.
 
-    {"hints": [{"image": "a.jpg", "width": 500, "height": 375, "shapes": [
-        {"shape_type": "point", "label": "cat", "points": [[120.5, 80]]},
-        {"shape_type": "line", "label": "background", "points": [[10, 10], [90, 14]]}]}]}
-
-LabelMe's file is one such record with other names. COCO's annotations become polygons, or boxes where they have no
-outline. Points are x, y in pixels of the upright image, from its upper left corner.
+LabelMe's file is one record of this project's with other names. COCO's annotations become polygons, or boxes where they
+have no outline. Points are x, y in pixels of the upright image, from its upper left corner.
 """
 
 import json

@@ -77,7 +77,7 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
         index = replace(index, notes=(*notes_on_names(index.class_names, settings.root), *index.notes))
     if complain is refuse:  # the check looks at every image, and prints every note
         looked_at = [record.image for record in spread(index.records, SAMPLE)]
-        found = [depth_of(path, settings.bands) for path in looked_at if settings.range == "auto"]
+        found = (depth_of(path, settings.bands) for path in looked_at if settings.range == "auto")
         depths = [depth for depth in found if depth is not None]
         several = [str(path) for path in looked_at if not settings.bands and frames_of(path) > 1]
         frames = counted(f"list '{list_name}'", "files that hold several images", several, "the first of each is read")

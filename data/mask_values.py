@@ -1,12 +1,7 @@
 """Truth masks of any program: from the values or colours in their files to class values.
 
-A class value is 0 for background, c + 1 for class c, and 255 for what does not count.
-
-    --set 'data.mask_values={0: background, 255: crack}'              by value: grey, palette, 1 bit, 16 bits
-    --set 'data.mask_values={"#000000": background, "#ff0000": cat}'  by colour: RGB, RGBA, palette, grey
-    --set 'data.mask_values={0: background, 255: label}'              one object, of the image's label
-
-Without the setting, a mask holds class values in one channel.
+A class value is 0 for background, c + 1 for class c, and 255 for what does not count. `data.mask_values` names values
+or colours (docs/data.md); without it, a mask holds class values in one channel.
 """
 
 import glob
