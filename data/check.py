@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from data.dataset import NoTruth, Record
-from data.hints import check_hints
+from data.hints import open_hints
 from data.index import class_palette, open_index
 from data.inspection import Findings, inspect, judge_all, other_classes, records_of, same_content, spread
 from data.recipe import fitting_preset
@@ -89,7 +89,7 @@ def check(cfg: DataConfig) -> Findings:
             complain(problem)
     if cfg.data.hints and (hinted := findings.lists.get(cfg.data.seed_list or cfg.data.train_list)) is not None:
         try:
-            check_hints(settings, hinted, complain)
+            open_hints(settings, hinted, complain)
         except UserError as error:
             complain(str(error))
     findings.facts = inspect(findings.lists.values(), cfg.workers)

@@ -80,7 +80,7 @@ class Hints:
 NO_HINTS = Hints()
 
 
-def open_hints(settings: DataSettings, index: Index) -> Hints:
+def open_hints(settings: DataSettings, index: Index, complain: Complain = refuse) -> Hints:
     """The hints of `data.hints` for the images of a list; none where the setting is empty.
 
     If they cannot be read, or say what cannot be, a `UserError` has one message for each kind of mistake.
@@ -88,19 +88,17 @@ def open_hints(settings: DataSettings, index: Index) -> Hints:
     if not settings.hints:
         return NO_HINTS
     files = _hint_files(Path(settings.hints))
+    colours = truth_rule({}, index.class_names, "", class_palette(settings, index.class_names))
+    if complain is not refuse:
+        reader = _Reader(settings.root, settings.background, colours, index, Faults(complain))
+        return reader.read(files, Path(settings.hints))
     states = tuple((path, (state := path.stat()).st_size, state.st_mtime_ns) for path in files)
-    return _cached(states, settings.hints, settings.root, settings.background, _rule(settings, index), index)
+    return _cached(states, settings.hints, settings.root, settings.background, colours, index)
 
 
 def fingerprint_of(settings: DataSettings, cache: Path | None = None) -> str:
     """Changes with the content of the hints; empty where there are none."""
     return digest(digest_files(_hint_files(Path(settings.hints)), cache)) if settings.hints else ""
-
-
-def check_hints(settings: DataSettings, index: Index, complain: Complain) -> None:
-    """Complain of every kind of mistake in `data.hints`."""
-    reader = _Reader(settings.root, settings.background, _rule(settings, index), index, Faults(complain))
-    reader.read(_hint_files(Path(settings.hints)), Path(settings.hints))
 
 
 def _hint_files(path: Path) -> list[Path]:
@@ -123,11 +121,6 @@ def _cached(
     states: tuple[tuple[Path, int, int], ...], top: str, root: str, background: str, rule: TruthRule, index: Index
 ) -> Hints:
     return _Reader(root, background, rule, index, Faults(refuse)).read([path for path, *_ in states], Path(top))
-
-
-def _rule(settings: DataSettings, index: Index) -> TruthRule:
-    """The colours of the classes."""
-    return truth_rule({}, index.class_names, "", class_palette(settings, index.class_names))
 
 
 class _Reader:

@@ -123,9 +123,8 @@ def read_label_studio(path: Path, tasks: list[Any]) -> LabelTable:
         by_person = [[answer for answer in one.get("result") or () if isinstance(answer, dict)] for one in done]
         answers = list(chain.from_iterable(by_person))
         questions.update(str(answer.get("from_name")) for answer in answers if answer.get("type") == "choices")
-        chosen = [
-            flat([answer["value"] for answer in one if isinstance(answer.get("value"), dict)]) for one in by_person
-        ]
+        values = ([answer["value"] for answer in one if isinstance(answer.get("value"), dict)] for one in by_person)
+        chosen = list(map(flat, values))
         keys = () if "annotations" in task else task
         columns = [key for name in LABEL_COLUMNS for key in keys if plain(key) == name]
         labels = list(chain.from_iterable(chosen)) or flat([task[key] for key in columns[:1]])
