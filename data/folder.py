@@ -14,13 +14,12 @@ from pathlib import Path, PurePosixPath
 
 from data.coco_file import PLAIN_RULES, CocoRules
 from data.dataset import Index, NoTruth, Record, check_index
-from data.drawn import FEW_VALUES, hold_many
 from data.faults import Complain, Faults, counted, refuse
 from data.folder_labels import IN_NAMES, read_labels, refuse_foreign
 from data.image_names import Finder, record_names
 from data.layouts import MASKS, RESERVED, SPLITS, Layout, find_layout, is_like_a_list
 from data.tables import read_lines
-from data.tree import scan
+from data.tree import FEW_VALUES, hold_many, scan
 from utils.errors import UserError
 
 TABLES = ("labels.csv", "labels.json")

@@ -9,14 +9,13 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from data.coco_file import CocoRules, read_coco_file
-from data.drawn import SAMPLE, are_drawn
 from data.faults import Faults, counted, grouped
 from data.image_names import Finder, composed
 from data.label_table import LabelTable, Row, read_label_table
 from data.layouts import Layout, classes_in_names, is_like_a_list
 from data.tables import natural, start_of
 from data.tool_labels import is_yolo, label_studio_tasks, read_label_studio, read_yolo
-from data.tree import DOCUMENTS, Tree
+from data.tree import DOCUMENTS, SAMPLE, Tree, are_drawn
 from utils.choices import nearest
 from utils.errors import UserError
 

@@ -14,10 +14,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from data.drawn import FEW_VALUES, are_drawn
 from data.faults import Complain, Faults, counted, grouped
 from data.image_names import composed, plain, record_names
-from data.tree import Tree
+from data.tree import FEW_VALUES, Tree, are_drawn
 from utils.errors import UserError
 
 # Folder -> the list that it is.

@@ -1,17 +1,24 @@
-"""What lies under a data folder: images, other files, and what is left out, for the notes that people get to see.
+"""What lies under a data folder: images, other files, and what is left out; and which files look like masks.
 
-Links to folders are followed. Hidden files and the thumbnails of file servers are never images of the data.
+Links to folders are followed. Hidden files and the thumbnails of file servers are never images of the data. Masks hold
+few values, where photographs have many.
 """
 
 import logging
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from data.faults import Complain, counted, grouped
-from data.images import IMAGE_SUFFIXES
+from data.images import IMAGE_SUFFIXES, read_image
+from data.inspection import spread
+from data.mask_values import MaskFault, decode_mask, packed, used_codes
+from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +33,8 @@ DOCUMENTS = frozenset((
     ".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".pdf", ".db", ".ini",
     ".py", ".names", ".log",
 ))  # fmt: skip
+SAMPLE, FEW_VALUES = 12, 16  # files that are looked at, and how many values masks among them hold
+NEAR, MOST_NEAR = 12, 0.95  # of a colour of masks, and how many of the pixels are
 
 
 @dataclass
@@ -122,3 +131,37 @@ def _add_file(tree: Tree, path: str, entry: os.DirEntry[str], outside: bool) -> 
         tree.images.append(path)
     else:
         tree.files.add(path)
+
+
+def are_drawn(root: Path, paths: list[str], sample: int = SAMPLE) -> bool:
+    """Whether most of a sample of the files hold few values, and not all of them one."""
+    few = (1 < count_values(root / path) <= FEW_VALUES for path in spread(paths, sample))
+    return not hold_many(root, paths, sample) and any(few)
+
+
+def hold_many(root: Path, paths: Sequence[str], sample: int = SAMPLE) -> bool:
+    """Whether more than half of a sample of the files hold more values than masks mostly do."""
+    some = spread(paths, sample)
+    return 2 * sum(count_values(root / path) > FEW_VALUES for path in some) > len(some)
+
+
+@cache
+def count_values(path: Path) -> int:
+    """How many values or colours an image holds; none where it can be no mask, and many where it cannot be read."""
+    try:
+        return len(used_codes(decode_mask(path).codes))
+    except MaskFault as fault:
+        return _plain_colours(path) if fault.kind == "lossy" else 0
+    except UserError:
+        return FEW_VALUES + 1
+
+
+def _plain_colours(path: Path) -> int:
+    """How many colours a mask had before it was saved with loss; more than masks have where it looks like no mask.
+
+    Those of masks are mostly multiples of 64 (VOC's, and black and white), and loss moves few pixels far from them.
+    """
+    pixels = np.asarray(read_image(path), np.int64)
+    nearest = (pixels + 32) // 64
+    are_near = (np.abs(pixels - 64 * nearest) <= NEAR).all(axis=2)
+    return len(used_codes(packed(nearest[are_near]))) if are_near.mean() > MOST_NEAR else FEW_VALUES + 1

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from data.drawn import count_values
 from data.folder import open_folder
 from data.index import open_index
 from data.settings import DataSettings
+from data.tree import count_values
 from stages.config import load_config
 from tests.data.layouts_of_tools import TREES, build, labels_of, put, put_masks, put_text
 from tests.project import ROOT
