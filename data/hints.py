@@ -146,8 +146,13 @@ class _Reader:
             found = read_hint_file(path, self.faults)
             for record in found:
                 self.add_shapes(record, inside if len(found) == 1 else PurePosixPath())
-        for name, said in self.found.items():
-            self.check_drawn(name, said)
+        for name, said in self.found.items():  # hints of an image may contradict each other, in whatever files they are
+            where = " and ".join(said.where)
+            try:
+                for text in said.draw()[1] if said.shapes else ():
+                    self.faults.add("contradiction", f"{where}: hints of image '{name}' {text}")
+            except UserError as error:
+                self.faults.add("shape", f"{where}: {error}")
         if not self.found and not self.faults.found:
             where = files[0] if len(files) == 1 else files[0].parent
             self.faults.add("empty", f"data.hints: {where} is empty: it says nothing of any pixel; expected {ADVICE}")
@@ -212,15 +217,6 @@ class _Reader:
             said = self.found.setdefault(record.name, Said(size))
             said.where.append(found.where)
             said.shapes += known
-
-    def check_drawn(self, name: str, said: Said) -> None:
-        """Complain where hints of an image contradict each other, in whatever files they are, or say nothing."""
-        where = " and ".join(said.where)
-        try:
-            for text in said.draw()[1] if said.shapes else ():
-                self.faults.add("contradiction", f"{where}: hints of image '{name}' {text}")
-        except UserError as error:
-            self.faults.add("shape", f"{where}: {error}")
 
     def _record(self, name: str, where: str) -> Record | None:
         path = self.finder.find(name, f"data.hints: {where}")
