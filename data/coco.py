@@ -84,7 +84,7 @@ def open_coco(
     if not masks:
         return index
     files = {record.name: image.file_name for record, image in zip(records, found.values(), strict=True)}
-    drawn = _draw_missing(root, path, class_names, files, rules)
+    drawn = _draw_masks(root, path, class_names, files, rules)
     return replace(index, records=tuple(replace(r, mask=drawn / f"{r.name}.png") for r in records))
 
 
@@ -124,9 +124,7 @@ def _find_images(
     return found, [*finder.note(path), *counted(path, f"images in {folder} that are not in the file", others, remedy)]
 
 
-def _draw_missing(
-    root: Path, path: Path, class_names: tuple[str, ...], files: dict[str, str], rules: CocoRules
-) -> Path:
+def _draw_masks(root: Path, path: Path, class_names: tuple[str, ...], files: dict[str, str], rules: CocoRules) -> Path:
     """The folder with the mask `NAME.png` of every record; `files` are the `file_name` of each in the annotations.
 
     It is `root/masks_cache/LIST`, or under the user's cache folder where the root cannot be written. Several processes

@@ -215,7 +215,10 @@ def _read_cells(
 ) -> Sequence[set[str] | None]:
     """The labels of each cell of a column; None where it holds something else."""
     folded = {composed(name).casefold() for name in known}
-    if not {"0", "1"} <= folded and (vectors := _vectors(cells)):
+    vectors = [(where, text) for where, text in cells if VECTOR.fullmatch(text)]
+    lengths = {len(text.replace(",", " ").split()) for _, text in vectors}
+    are_all = len(lengths) == 1 and len(vectors) == sum(bool(text) for _, text in cells)
+    if are_all and not {"0", "1"} <= folded:
         where, text = vectors[0]
         what = f"the labels look like a 0 or 1 for each class, found '{text[:80]}'"
         faults.add("vector", f"{where}: {what}; give each class a column: {EXPECTED}")
@@ -239,13 +242,6 @@ def _read_cells(
             what = f"{labelled} rows have {len(different)} different labels, such as '{min(odd or different)[:40]}'"
             faults.add("number", f"{path}: {what}; expected classes of many images each; if they are, set data.classes")
     return found
-
-
-def _vectors(cells: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The cells that hold a 0 or 1 for each class; none where not all are such, of one length."""
-    vectors = [(where, text) for where, text in cells if VECTOR.fullmatch(text)]
-    lengths = {len(text.replace(",", " ").split()) for _, text in vectors}
-    return vectors if len(lengths) == 1 and len(vectors) == sum(bool(text) for _, text in cells) else []
 
 
 def _judge_words(path: Path, labels: set[str], faults: Faults) -> list[str]:
