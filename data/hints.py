@@ -154,8 +154,8 @@ class _Reader:
             except UserError as error:
                 self.faults.add("shape", f"{where}: {error}")
         if not self.found and not self.faults.found:
-            where = files[0] if len(files) == 1 else files[0].parent
-            self.faults.add("empty", f"data.hints: {where} is empty: it says nothing of any pixel; expected {ADVICE}")
+            source = files[0] if len(files) == 1 else files[0].parent
+            self.faults.add("empty", f"data.hints: {source} is empty: it says nothing of any pixel; expected {ADVICE}")
         self.faults.report(is_empty=not self.found)
         return Hints(self.found)
 
