@@ -85,8 +85,8 @@ def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names
     path = find_list(root, list_name)
     if path is not None:
         return _read_list(root, path, complain)
+    there = root / "ImageSets/Segmentation"
     if list_name not in ("train_aug", "trainval"):
-        there = root / "ImageSets" / "Segmentation"
         known = ", ".join(sorted(path.stem for path in there.glob("*.txt"))) or "none"
         expected = f"neither {there / (list_name + '.txt')} nor a file of that path"
         raise UserError(f"there is no list '{list_name}': {expected}; lists there: {known}")
@@ -97,7 +97,6 @@ def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names
     if folder is None:
         sbd = f"train.txt and val.txt of the Semantic Boundaries Dataset (SBD) into {root / SBD_LISTS[0]}"
         remedy = f"{sbd}, or set data.download=true to fetch them; data.train_list=train is VOC's own list"
-        there = root / "ImageSets/Segmentation"
         raise UserError(f"there is no list 'train_aug': put train_aug.txt into {there}, or {remedy}")
     augmented = _read_list(root, folder / "train.txt", complain) | _read_list(root, folder / "val.txt", complain)
     augmented |= train
