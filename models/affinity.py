@@ -4,7 +4,7 @@
     edge = boundary(network, image)                      # 0..1, what the random walk must not cross
     instances = centroids(displacement(network, image))  # cells that point to the same centre
 
-All branches learn only from whether two near cells have the same class (models/affinity_losses.py).
+All branches learn only from whether two near cells have the same class (models/pairs.py).
 """
 
 from math import lcm

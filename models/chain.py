@@ -102,23 +102,15 @@ def stage_index(backbone: Backbone, position: int, setting: str) -> int:
     return position % count
 
 
-def stage_indices(backbone: Backbone, positions: Sequence[int], setting: str) -> list[int]:
-    """The indices 0..L-1 of stages, ascending; `UserError` where there is no such stage, or none is given."""
-    if not positions:
-        raise UserError(f"{setting} is empty; give at least one position, such as -1 for the last stage")
-    return sorted({stage_index(backbone, position, setting) for position in positions})
+def stages_of_strides(strides: Sequence[int], wanted: Sequence[int], setting: str, *, last: bool = False) -> list[int]:
+    """The index of the first stage, or of the last one, of each wanted stride (by its level), ascending.
 
-
-def last_stages(strides: Sequence[int], wanted: Sequence[int], setting: str) -> list[int]:
-    """The index of the last stage of each wanted stride, finest first; raises as `require_strides`."""
-    require_strides(strides, wanted, setting)
-    last = {level: index for index, level in enumerate(stage_levels(strides))}
-    return [last[stride] for stride in sorted(set(wanted))]
-
-
-def require_strides(strides: Sequence[int], wanted: Sequence[int], setting: str) -> None:
-    """Refuse strides that no stage of the backbone has, by its level, with a `UserError` that names `setting`."""
-    levels = set(stage_levels(strides))
-    if missing := set(wanted) - levels:
-        what, known = f"the backbone has no stage of stride {min(missing)}", ", ".join(map(str, sorted(levels)))
+    `UserError` that names `setting` where the backbone has no such stage.
+    """
+    levels = stage_levels(strides)
+    if missing := set(wanted) - set(levels):
+        what, known = f"the backbone has no stage of stride {min(missing)}", ", ".join(map(str, sorted(set(levels))))
         raise UserError(f"{setting} {list(wanted)}: {what}; choose from {known}")
+    numbered = list(enumerate(levels))
+    found = {level: index for index, level in (numbered if last else reversed(numbered))}
+    return sorted(found[stride] for stride in set(wanted))

@@ -9,11 +9,11 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from models.backbone import COMPACT, build_backbone, open_weights
-from models.chain import Backbone, stage_indices
+from models.backbone import COMPACT, build_backbone, lite_imagenet_state, open_weights
+from models.chain import Backbone, stage_index
 from models.context import ContextDiscriminant
-from models.efficientnet_lite import lite_imagenet_state
 from models.weights import Weights
+from utils.errors import UserError
 from utils.settings import setting
 
 
@@ -36,7 +36,9 @@ class Classifier(nn.Module):
     def __init__(self, backbone: Backbone, num_classes: int, bias: bool = False, head: HeadSettings | None = None):
         super().__init__()
         self.backbone, self.head = backbone, head or HeadSettings()
-        self.read_stages = stage_indices(backbone, self.head.head_stages, "cam.head_stages")
+        if not self.head.head_stages:
+            raise UserError("cam.head_stages is empty; give at least one position, such as -1 for the last stage")
+        self.read_stages = sorted({stage_index(backbone, at, "cam.head_stages") for at in self.head.head_stages})
         *earlier, deepest = [backbone.channels[index] for index in self.read_stages]
         self.classifier = nn.Conv2d(deepest, num_classes, 1, bias=bias)
         self.sides = nn.ModuleList(nn.Conv2d(channels, num_classes, 1, bias=False) for channels in earlier)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from models.paths import pair_offsets, path_maxima
+from models.pairs import pair_offsets, path_maxima
 
 # Of the polynomial, in the norm weighted by degrees; float32 rounding adds about 1e-4 of a map's value.
 TRUNCATION = 1e-6
@@ -163,7 +163,7 @@ def _walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int) -> T
     offsets = [dy * width + dx for dy, dx in pair_offsets(radius)]
     margin = reach * width + reach
     start = (cams * (1 - edge).unsqueeze(1)).flatten(2)
-    # Pairs lie to both sides and below, never above (models.paths).
+    # Pairs lie to both sides and below, never above (models.pairs).
     affinity = 1 - path_maxima(pad(edge, (reach, reach, 0, reach), value=1.0), radius)
     weights = torch.where(affinity > 0, affinity.pow(beta), 0.0).flatten(2)  # beta may be 0, and 0^0 would be 1
 

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
-from models.chain import require_strides, stage_levels
 from models.classifier import Classifier
 
 MAP_STRIDE = 8  # half the backbones' output stride, so that what scales above 1 add is not lost
@@ -135,19 +134,6 @@ def _add_gradients(total: Tensor, logits: Tensor, stages: list[Tensor], classes:
             weighted = (positive * stages[s].detach()).sum(dim=1, keepdim=True).relu()
             total[0, s, k] += to_grid(positive.sum(dim=1, keepdim=True), size)[0]
             total[1, s, k] += to_grid(weighted, size)[0]
-
-
-def first_stages(strides: Sequence[int]) -> list[int]:
-    """The index of the first stage of each level: there features are least specific to the classes."""
-    levels = stage_levels(strides)
-    return [index for index, level in enumerate(levels) if level not in levels[:index]]
-
-
-def stages_of_strides(strides: Sequence[int], wanted: Sequence[int], setting: str) -> list[int]:
-    """The index of the first stage of each wanted stride; raises as `models.chain.require_strides`."""
-    require_strides(strides, wanted, setting)
-    levels = stage_levels(strides)
-    return [index for index in first_stages(strides) if levels[index] in wanted]
 
 
 def unit_features(features: Sequence[Tensor]) -> Tensor:

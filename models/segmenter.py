@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from models.backbone import build_backbone
-from models.chain import Backbone, last_stages, stage_index
+from models.chain import Backbone, stage_index, stages_of_strides
 from models.pseudo import upsample
 from models.reading import SMALLEST_SIDE
 from models.weights import Weights
@@ -54,7 +54,7 @@ class Segmenter(nn.Module):
         super().__init__()
         self.backbone, self.stage = backbone, stage_index(backbone, stage, "segment.stage")
         self.num_classes = num_classes
-        self.side_stages = last_stages(backbone.strides, decoder_strides, "segment.decoder_strides")
+        self.side_stages = stages_of_strides(backbone.strides, decoder_strides, "segment.decoder_strides", last=True)
         channels, sides = backbone.channels[self.stage], [backbone.channels[index] for index in self.side_stages]
         self.head: nn.Module = (
             DecoderHead(channels, sides, num_classes) if sides else _deeplab_head(channels, num_classes)

@@ -11,11 +11,12 @@ from torch.nn.functional import interpolate
 
 from data.transforms import Sides
 from models.affinity import boundary, cells
+from models.chain import stages_of_strides
 from models.classifier import Classifier
 from models.hints import ImageHints
 from models.pseudo import upsample
 from models.random_walk import feature_walk, random_walk
-from models.reading import Views, normalise_maps, read_features, stages_of_strides, unit_features
+from models.reading import Views, normalise_maps, read_features, unit_features
 from stages.affinity import AffinityTraining, train_affinity
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import AFFINITY

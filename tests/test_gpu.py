@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, default_collate
 from data.dataset import TrainingSampler
 from data.transforms import RandomCrop, Sides
 from models.affinity import AffinityNet
-from models.affinity_losses import affinity_losses
+from models.pairs import affinity_losses
 from models.par import par
 from models.random_walk import random_walk
 from models.segmenter import Segmenter, segmentation_loss

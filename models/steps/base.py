@@ -19,8 +19,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from models.chain import stages_of_strides
 from models.classifier import Classifier
-from models.reading import Reading, Views, read, stages_of_strides, unit_features
+from models.reading import Reading, Views, read, unit_features
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from models.chain import stage_levels
-from models.reading import Reading, first_stages, normalise_maps
+from models.reading import Reading, normalise_maps
 from models.steps.base import Step, StepSequence
 from utils.settings import setting
 
@@ -20,9 +20,13 @@ class GradientStep(Step):
     min_stride: int = setting(8, low=1, high=64, help="gradients of the first stage of each stride from this on")
 
     def gradient_stages(self, strides: Sequence[int]) -> list[int]:
-        """The first of each stride from `min_stride` on; never the last stage, whose gradient is w_k everywhere."""
-        levels, last = stage_levels(strides), len(strides) - 1
-        return [index for index in first_stages(strides) if levels[index] >= self.min_stride and index < last]
+        """The first of each stride from `min_stride` on, where features are least specific to the classes.
+
+        Never the last stage, whose gradient is w_k everywhere.
+        """
+        levels = stage_levels(strides)
+        firsts = [levels.index(level) for level in sorted(set(levels)) if level >= self.min_stride]
+        return [index for index in firsts if index < len(strides) - 1]
 
     def __call__(self, maps: Tensor, reading: Reading, before: StepSequence) -> Tensor:
         """The fused maps."""

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from models.backbone import build_backbone
-from models.chain import IMAGENET_MEAN, IMAGENET_STD, stage_index, stage_levels
-from models.classifier import build_classifier, build_imagenet_classifier
-from models.efficientnet_lite import (  # by way of models/, which makes it load beside any torch
+from models.backbone import (  # by way of models/, which makes torchvision load beside any torch
+    build_backbone,
     lite_imagenet_state,
     timm,
+    torchvision,
 )
-from models.resnet import torchvision
+from models.chain import IMAGENET_MEAN, IMAGENET_STD, stage_index, stage_levels
+from models.classifier import build_classifier, build_imagenet_classifier
 from tests.models.reference import load_by_formula, reference, reference_image
 from tests.models.tiny import TinyBackbone, cams
 from utils.errors import UserError

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.paths import pair_paths
+from models.pairs import pair_paths
 from models.random_walk import MOST_WEIGHTS, TRUNCATION, _batches, chebyshev_coefficients, feature_walk, random_walk
 from tests.models.reference import reference
 

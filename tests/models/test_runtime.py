@@ -12,7 +12,7 @@ from torch import Tensor
 
 import models.runtime
 import utils.compute
-from models.efficientnet_lite import EfficientNetLite
+from models.backbone import EfficientNetLite
 from models.runtime import open_runtime
 from models.segmenter import Segmenter
 from tests.models.tiny import TinyBackbone, make_image
