@@ -24,8 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import CONFIG, no_options, processor_seconds
 from models.classifier import build_classifier
-from models.par import DILATIONS, par
 from models.pairs import pair_offsets
+from models.par import DILATIONS, par
 from models.random_walk import chebyshev_coefficients, random_walk
 from models.runtime import open_runtime
 from models.segmenter import build_segmenter, segmentation_loss

@@ -1,11 +1,13 @@
 """Any timm network as a backbone, at any image size: `timm/NAME`.
 
 Convolutional networks are cut into timm's `features_only` stages. All others run whole, and hooks read their blocks
-(models/timm_cut.py, models/timm_taps.py). One that cannot work is refused when it is made.
+(models/timm_cut.py): they keep the outputs as maps (B, C, h, w). Where gradients are wanted, the map goes back into the
+network in the module's own layout. A network that cannot work is refused when it is made.
 """
 
 import difflib
 import re
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,10 +15,10 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from models.chain import OUTPUT_STRIDE, Backbone, stage_levels
-from models.timm_cut import ODD, UNFIT, Cut, Unfit, cut_features, cut_whole, features_of, reason_of
-from models.timm_taps import Frame, Pass
+from models.timm_cut import ODD, UNFIT, Cut, Stage, Unfit, cut_features, cut_whole, features_of, reason_of
 from models.timm_weights import create
 from utils.errors import UserError
 
@@ -138,3 +140,83 @@ def require_name(name: str) -> None:
     nearest = f" (near it: {', '.join(f'timm/{one}' for one in near)})" if near else ""
     what = f"model.backbone timm/{name[:80]}: timm has no such network{nearest}"
     raise UserError(f"{what}; expected a name from timm.list_models(), such as {THAT_WORK}")
+
+
+def _up(side: int, unit: int) -> int:
+    """The next multiple of the unit. Sides may be symbols of an export, whose remainders of negative numbers differ."""
+    return (side + unit - 1) // unit * unit
+
+
+class Frame:
+    """Zeros around an image of sides (H, W), so that these are multiples of `unit`: whole windows; 1: no frame.
+
+    The image lies in the middle of its cells of `cell` pixels, so an image and its mirror image are cut alike. `cell`
+    is the stride of the last stage.
+    """
+
+    def __init__(self, sides: tuple[int, int], cell: int, unit: int):
+        self.sides, self.cell, self.unit = sides, cell, unit
+        self.whole = (_up(sides[0], unit), _up(sides[1], unit))
+        margins = [0, 0] if unit == 1 else [_up(side, cell) - side for side in sides]
+        self.before = (margins[0] // 2, margins[1] // 2)
+
+    def wrap(self, x: Tensor) -> Tensor:
+        """The image (B, C, H, W) in its frame."""
+        if self.unit == 1:
+            return x
+        (top, left), (height, width) = self.before, self.whole
+        return pad(x, (left, width - self.sides[1] - left, top, height - self.sides[0] - top))
+
+    def grid(self, stride: int) -> tuple[int, int]:
+        """Rows and columns of a map of the framed image."""
+        return self.whole[0] // stride, self.whole[1] // stride
+
+    def crop(self, values: Tensor, stride: int) -> Tensor:
+        """The part of a map (B, C, h, w) that is the image's, a cell for each `stride` pixels begun; a view."""
+        if self.unit == 1 or stride == self.cell == self.unit:
+            return values
+        top, left = (0 if stride == self.cell else start // stride for start in self.before)
+        rows, columns = (_up(side, stride) // stride for side in self.sides)
+        return values.narrow(-2, top, rows).narrow(-1, left, columns)
+
+    def paste(self, values: Tensor, part: Tensor, stride: int) -> Tensor:
+        """A copy of a map with another part for the image's."""
+        copied = values.clone()
+        self.crop(copied, stride).copy_(part)
+        return copied
+
+
+class Pass(threading.local):
+    """The forward pass whose stages are kept; each thread has its own. `grad_from` is that of `Backbone.stages`."""
+
+    frame: Frame | None = None  # of its images; None while no pass is kept
+    grad_from: int | None = None
+    records = False  # whether gradients are wanted behind `grad_from`
+
+    def __init__(self) -> None:
+        self.maps: dict[int, Tensor] = {}  # by index of the stage
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Pass":
+        return memo.setdefault(id(self), Pass())
+
+    def begin(self, frame: Frame | None, grad_from: int | None = None) -> None:
+        """Keep the stages of the next pass; without a frame, keep nothing any more."""
+        self.frame, self.grad_from, self.records, self.maps = frame, grad_from, torch.is_grad_enabled(), {}
+
+    def keep(self, index: int, stage: Stage, module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
+        """The hook behind the module of a stage: keeps its map; what it returns replaces the output, None does not."""
+        if self.frame is None:
+            return None
+        values = stage.to_map(output, self.frame.grid(stage.stride))
+        part = self.maps[index] = self.frame.crop(values, stage.stride)
+        if self.grad_from is None or index < self.grad_from:
+            return None
+        if index == self.grad_from:
+            torch.set_grad_enabled(self.records)
+        # A stage beside the first one, not behind it, has no graph yet.
+        if index == self.grad_from or not part.requires_grad:
+            part = self.maps[index] = part.detach().requires_grad_()
+            values, output = values.detach(), output.detach()
+        if part is output or not torch.is_grad_enabled():
+            return None
+        return stage.from_map(self.frame.paste(values, part, stage.stride), output)

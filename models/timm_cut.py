@@ -2,6 +2,8 @@
 
 `cut_features` takes timm's own stages, of convolutional networks; `cut_whole` the whole network, with hooks behind its
 blocks. Both raise `Unfit` with the reason where a network cannot be cut in this way.
+
+A module may give (B, C, h, w), (B, h, w, C) or tokens (B, P + h * w, C), whose first P are class and register tokens.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +17,8 @@ from timm.models._features import FeatureGetterNet
 from torch import Tensor, nn
 
 from models.chain import OUTPUT_STRIDE
-from models.timm_taps import Stage, describe
 
+MOST_PREFIX = 64  # class and register tokens
 MOST_STAGES = 4  # of a network whose blocks all have one stride
 STRIDES = (2, 4, 8, 16, 32)
 WINDOWS = (1, 7, 8, 12, 16)  # cells of the coarsest stage that sides may have to be multiples of
@@ -32,6 +34,48 @@ Seen = dict[str, tuple[int, int, Any]]
 
 class Unfit(Exception):
     """Why a network cannot be cut; empty where another way is the right one."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A module whose output is a stage."""
+
+    name: str  # of the module; empty for what the whole network gives
+    stride: int
+    channels: int
+    layout: str  # nchw, nhwc or tokens
+    prefix: int = 0  # tokens before the map's
+
+    def to_map(self, output: Tensor, grid: Sequence[int]) -> Tensor:
+        """The module's output as (B, C, h, w), without class and register tokens."""
+        if self.layout == "nchw":
+            return output
+        if self.layout == "tokens":
+            output = output[:, self.prefix :].unflatten(1, tuple(grid))
+        return output.permute(0, 3, 1, 2)
+
+    def from_map(self, values: Tensor, output: Tensor) -> Tensor:
+        """The module's output with another map in it."""
+        if self.layout == "nchw":
+            return values
+        values = values.permute(0, 2, 3, 1)
+        if self.layout == "nhwc":
+            return values
+        return torch.cat([output[:, : self.prefix], values.flatten(1, 2)], dim=1)
+
+
+def describe(name: str, output: Any, stride: int, sides: tuple[int, int]) -> Stage | None:
+    """The stage that a module's output is for an image of these sides; None if it is no map of that stride."""
+    if not isinstance(output, Tensor) or any(side % stride for side in sides):
+        return None
+    grid, shape = tuple(side // stride for side in sides), tuple(output.shape)
+    if len(shape) == 4 and shape[2:] == grid:
+        return Stage(name, stride, shape[1], "nchw")
+    if len(shape) == 4 and shape[1:3] == grid:
+        return Stage(name, stride, shape[3], "nhwc")
+    if len(shape) == 3 and 0 <= shape[1] - grid[0] * grid[1] <= MOST_PREFIX:
+        return Stage(name, stride, shape[2], "tokens", shape[1] - grid[0] * grid[1])
+    return None
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from data.hints import open_hints
 from data.inspection import spread
 from data.transforms import RandomCrop
 from models.affinity import STRIDE, AffinityNet, build_affinity_net, displacement
-from models.pairs import affinity_losses, weighted_losses
 from models.hints import ImageHints
+from models.pairs import affinity_losses, weighted_losses
 from models.pseudo import confident_labels
 from stages.affinity_sheet import draw_affinity
 from stages.files import AFFINITY, CONFIDENT

@@ -12,7 +12,7 @@ from models.classifier import Classifier
 from models.method import Method
 from models.reading import map_size
 from models.steps import ClassActivationMap, GradFusion, PartialReactivation
-from models.timm_chain import TimmBackbone
+from models.timm_chain import Frame, TimmBackbone
 from models.timm_weights import create
 from utils.errors import UserError
 
@@ -138,3 +138,15 @@ def test_random_weights_give_features_that_can_be_learned_from(name):
 def test_a_name_that_timm_does_not_know_is_told_with_the_nearest(name, near):
     with pytest.raises(UserError, match=rf"timm has no such network \(near it: timm/{near}"):
         build_backbone(f"timm/{name}", "none")
+
+
+def test_a_frame_is_as_wide_as_the_cells_need():
+    frame, x = Frame((10, 33), 16, 32), torch.rand(1, 1, 10, 33) + 1
+    assert (frame.before, frame.whole) == ((3, 7), (32, 64))
+    wrapped, map_ = frame.wrap(x), torch.arange(16 * 32.0).view(1, 1, 16, 32)
+    assert torch.equal(wrapped[..., 3:13, 7:40], x)
+    assert wrapped.count_nonzero() == x.numel()
+    part, coarse = frame.crop(map_, 2), map_[..., :2, :4]
+    assert torch.equal(part, map_[..., 1:6, 3:20])
+    assert torch.equal(frame.crop(coarse, 16), coarse[..., :1, :3])
+    assert torch.equal(frame.crop(frame.paste(map_, -part, 2), 2), -part)

@@ -7,8 +7,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.timm_cut import ODD, Unfit, cut_features, cut_whole, features_of, order_of_parameters, watch
-from models.timm_taps import MOST_PREFIX, Frame, Stage, describe
+from models.timm_cut import (
+    MOST_PREFIX,
+    ODD,
+    Stage,
+    Unfit,
+    cut_features,
+    cut_whole,
+    describe,
+    features_of,
+    order_of_parameters,
+    watch,
+)
 
 
 def down(channels: int, stride: int) -> nn.Module:
@@ -197,18 +207,6 @@ def test_a_shape_says_which_layout_it_is_and_a_map_goes_there_and_back(output, l
 @pytest.mark.parametrize("shape", [(2, 16 + MOST_PREFIX, 6), (2, 14, 6), (2, 6, 5, 3), (2, 6)])
 def test_what_is_no_map_is_no_stage(shape):
     assert describe("a", torch.zeros(shape), 16, (48, 80)) is None
-
-
-def test_a_frame_is_as_wide_as_the_cells_need():
-    frame, x = Frame((10, 33), 16, 32), torch.rand(1, 1, 10, 33) + 1
-    assert (frame.before, frame.whole) == ((3, 7), (32, 64))
-    wrapped, map_ = frame.wrap(x), torch.arange(16 * 32.0).view(1, 1, 16, 32)
-    assert torch.equal(wrapped[..., 3:13, 7:40], x)
-    assert wrapped.count_nonzero() == x.numel()
-    part, coarse = frame.crop(map_, 2), map_[..., :2, :4]
-    assert torch.equal(part, map_[..., 1:6, 3:20])
-    assert torch.equal(frame.crop(coarse, 16), coarse[..., :1, :3])
-    assert torch.equal(frame.crop(frame.paste(map_, -part, 2), 2), -part)
 
 
 def test_modules_are_watched_in_the_order_of_their_work():
