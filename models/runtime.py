@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from timm.layers import Conv2dSame
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from models.segmenter import Forward, Segmenter
@@ -88,7 +88,9 @@ def _precision(name: str) -> str:
 
 def _onnx(network: Segmenter) -> bytes:
     network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
-    _make_padding_whole(network)
+    for module in network.modules():
+        if isinstance(module, Conv2dSame):
+            module.__class__ = _WholePadding
     free = {"image": {0: "batch", 2: "height", 3: "width"}}
     options: dict[str, Any] = {"input_names": [*free], "dynamic_axes": free, "opset_version": OPSET, "dynamo": False}
     file: Any = io.BytesIO()
@@ -112,33 +114,18 @@ def _silent() -> Iterator[None]:
         os.close(kept)
 
 
-def _make_padding_whole(module: nn.Module) -> None:
-    """Let timm's convolutions compute their padding in whole numbers: a width of 257 in bf16 is 256."""
-    for name, child in module.named_children():
-        if isinstance(child, Conv2dSame):
-            setattr(module, name, _SamePadding(child))
-        else:
-            _make_padding_whole(child)
-
-
-class _SamePadding(nn.Module):
-    """`Conv2dSame`, whose output has ceil(side / stride) cells, for a traced graph."""
-
-    def __init__(self, convolution: nn.Conv2d):
-        super().__init__()
-        self.convolution = convolution
+class _WholePadding(Conv2dSame):
+    """timm's convolution of ceil(side / stride) cells, its padding in whole numbers: a width of 257 in bf16 is 256."""
 
     def forward(self, x: Tensor) -> Tensor:
-        conv = self.convolution
         pads: list[Any] = []  # sides are numbers, or tensors while a graph is traced
-        for side, kernel, stride, dilation in zip(
-            x.shape[-2:], conv.kernel_size, conv.stride, conv.dilation, strict=True
-        ):
+        sizes = zip(x.shape[-2:], self.kernel_size, self.stride, self.dilation, strict=True)
+        for side, kernel, stride, dilation in sizes:
             missing = dilation * (kernel - 1)
             if stride > 1:
                 missing = ((side + stride - 1) // stride - 1) * stride + missing + 1 - side
             pads = [missing // 2, missing - missing // 2, *pads]
-        return conv2d(pad(x, pads), conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
+        return conv2d(pad(x, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
 def _compare(network: Segmenter, forward: Forward, most: float) -> None:
