@@ -39,9 +39,9 @@ class Reading:
     `cam`, `gradients` and `weighted` are sums over scales and flips, not normalised; `features` and `logits` are means.
     """
 
+    classifier: Classifier
     image: Tensor  # x0, (3, H, W)
     classes: tuple[int, ...]  # the K classes that were read
-    strides: tuple[int, ...]  # of the backbone's stages
     cam: Tensor  # (K, h, w), ReLU(w_k . F_L)
     gradients: dict[int, Tensor]  # gradient stage -> (K, h, w), sum_channels ReLU(d y_k / d F_l)
     features: dict[int, Tensor]  # feature stage -> (D_l, h, w), D_l its channels
@@ -95,7 +95,7 @@ def read(
     plain = dict(zip(gradient_stages, gradients[0], strict=True))
     weighted = dict(zip(gradient_stages, gradients[1], strict=True))
     by_stage = dict(zip(feature_stages, features, strict=True))
-    about = image, tuple(classes), classifier.backbone.strides  # the first fields
+    about = classifier, image, tuple(classes)  # the first fields
     return Reading(*about, cam, plain, by_stage, logits.detach(), weighted)
 
 

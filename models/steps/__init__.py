@@ -1,6 +1,6 @@
 """The steps of the method, in order. Another one: its file in this folder, and its line here."""
 
-from models.steps.base import Step
+from models.method import Step
 from models.steps.cam import ClassActivationMap
 from models.steps.gfm import GradFusion
 from models.steps.ibb import BackgroundBlur

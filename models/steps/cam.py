@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from models.method import Method, Step
 from models.reading import MAP_STRIDE, Reading, Views, normalise_maps
-from models.steps.base import Step, StepSequence
 from utils.settings import setting
 
 
@@ -30,6 +30,6 @@ class ClassActivationMap(Step):
         """How an image is read."""
         return Views(self.scales, self.flip, self.map_stride)
 
-    def __call__(self, maps: Tensor, reading: Reading, before: StepSequence) -> Tensor:
+    def __call__(self, maps: Tensor, reading: Reading, before: Method) -> Tensor:
         """C, whatever the maps before it."""
         return normalise_maps(reading.cam)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from models.chain import stage_levels
+from models.method import Method, Step
 from models.reading import Reading, normalise_maps
-from models.steps.base import Step, StepSequence
 from utils.settings import setting
 
 
@@ -28,9 +28,9 @@ class GradientStep(Step):
         firsts = [levels.index(level) for level in sorted(set(levels)) if level >= self.min_stride]
         return [index for index in firsts if index < len(strides) - 1]
 
-    def __call__(self, maps: Tensor, reading: Reading, before: StepSequence) -> Tensor:
+    def __call__(self, maps: Tensor, reading: Reading, before: Method) -> Tensor:
         """The fused maps."""
-        stages = self.gradient_stages(reading.strides)
+        stages = self.gradient_stages(reading.classifier.backbone.strides)
         return self.fuse(maps, reading, stages) if stages and len(maps) else maps
 
     def fuse(self, maps: Tensor, reading: Reading, stages: Sequence[int]) -> Tensor:

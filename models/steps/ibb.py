@@ -1,13 +1,13 @@
 """Step 3, Iterative Background Blur (IBB): the image is read again with its background blurred; docs/method.md 3."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, pad
 
+from models.method import Method, Step
 from models.reading import Reading, normalise_maps
-from models.steps.base import Step, StepSequence
 from utils.settings import setting
 
 
@@ -24,16 +24,17 @@ class BackgroundBlur(Step):
     sigma: float = setting(0.033, low=0.001, high=1, help="standard deviation of the blur, as a part of the long side")
     scales: tuple[float, ...] = setting((1.0,), low=0.1, high=8, help="blurred images are read at these sizes")
 
-    def __call__(self, maps: Tensor, reading: Reading, before: StepSequence) -> Tensor:
+    def __call__(self, maps: Tensor, reading: Reading, before: Method) -> Tensor:
         """The maps that all rounds agree on. Similarity is judged on the features of the sharp image."""
         if not reading.classes or not self.iterations:
             return maps
+        others = Method(before.steps, replace(before.views, scales=self.scales))
         rounds = [maps]  # A^0 of the sharp image, then A^1, A^2, ..
         blurred_images = reading.shown.setdefault(self.name, [])
         for _ in range(self.iterations):
             blurred = blur_background(reading.image, torch.stack(rounds).mean(dim=0), self.tau, self.sigma)
             blurred_images.append(blurred)
-            rounds.append(before(blurred, reading.classes, self.scales))
+            rounds.append(others(reading.classifier, blurred, reading.classes))
         return before.repeat(normalise_maps(torch.stack(rounds).mean(dim=0)), reading)
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from models.method import SimilarityStep
 from models.reading import normalise_maps
-from models.steps.base import SimilarityStep
 from utils.settings import Problem, check_order, setting
 
 BACKGROUND_SHARE = 0.05  # of the cells, at least, make the background prototype

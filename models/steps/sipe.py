@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
+from models.method import SimilarityStep
 from models.random_walk import similar_sums
 from models.reading import normalise_maps
-from models.steps.base import SimilarityStep
 from utils.settings import setting
 
 

@@ -1,4 +1,4 @@
-"""The method: what each step gives in it, and in the limits where it must do nothing."""
+"""The method: what each step gives in it, what it asks a reading for, and the limits where it must do nothing."""
 
 import itertools
 
@@ -6,10 +6,24 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from models.method import Method
+from models.method import Method, SimilarityStep, Step
 from models.reading import Views, normalise_maps, read
-from models.steps import BackgroundBlur, ClassActivationMap, GradFusion, PartialReactivation
-from tests.models.tiny import CLASSES, SCALES, cams, full_method, make_image, make_method, tiny_classifier
+from models.steps import STEPS, BackgroundBlur, ClassActivationMap, GradFusion, PartialReactivation
+from tests.models.tiny import (
+    CLASSES,
+    SCALES,
+    TinyBackbone,
+    cams,
+    full_method,
+    make_image,
+    make_method,
+    random_maps,
+    tiny_classifier,
+)
+from utils.errors import UserError
+
+BY_NAME = {kind.name: kind for kind in STEPS}
+STEPS_BEFORE = (ClassActivationMap(scales=SCALES), GradFusion(), PartialReactivation())
 
 
 def test_without_other_steps_it_is_the_class_activation_map():
@@ -48,7 +62,7 @@ def test_a_reading_that_is_known_is_not_made_again(monkeypatch):
     classifier, image, method = tiny_classifier(), make_image(), make_method(GradFusion(), PartialReactivation())
     expected = method(classifier, image, CLASSES)
     reading = method.read(classifier, image, CLASSES)
-    monkeypatch.setattr("models.steps.base.read", lambda *_: pytest.fail("read twice"))
+    monkeypatch.setattr("models.method.read", lambda *_: pytest.fail("read twice"))
     assert torch.equal(method.trace(classifier, image, CLASSES, reading).maps["prm"], expected)
 
 
@@ -80,3 +94,73 @@ def test_the_same_image_gives_the_same_maps_and_mixed_precision_nearly_the_same(
         mixed = method(classifier, image, CLASSES)
     assert mixed.dtype == torch.float32
     assert (mixed - method(classifier, image, CLASSES)).abs().mean() < 0.03
+
+
+def test_one_reading_has_what_all_steps_need_and_no_more():
+    classifier, image = tiny_classifier(), make_image()
+    reading = Method(STEPS_BEFORE).read(classifier, image, CLASSES)
+    assert set(reading.gradients) == {2, 3}
+    assert set(reading.features) == {3}
+    plain = Method(STEPS_BEFORE[:1]).read(classifier, image, CLASSES)
+    assert (plain.gradients, plain.features) == ({}, {})
+
+
+def test_a_step_that_lacks_its_method_says_so():
+    for lacking in (Step(), SimilarityStep().change):
+        with pytest.raises(NotImplementedError):
+            lacking(*[torch.zeros(1, 2, 2)] * (3 if isinstance(lacking, Step) else 2))
+
+
+def test_only_steps_that_need_no_gradients_are_applied_again():
+    assert [step.name for step in STEPS if step.repeated_by_blur] == ["prm", "sipe"]
+    assert not any(step().gradient_stages(TinyBackbone.strides) for step in STEPS if step.repeated_by_blur)
+    classifier = tiny_classifier()
+    before = Method(STEPS_BEFORE)
+    reading = before.read(classifier, make_image(), CLASSES)
+    maps = random_maps(3, *reading.cam.shape[1:])
+    again = before.repeat(maps, reading)
+    assert torch.equal(again, PartialReactivation()(maps, reading, Method((), before.views)))
+    assert torch.equal(Method(STEPS_BEFORE[:2]).repeat(maps, reading), maps)
+
+
+def test_a_step_has_the_steps_before_it_and_the_maps_of_the_last():
+    seen = []
+
+    class Watch(Step):
+        name, title = "watch", "watching"
+
+        def __call__(self, maps, reading, before):
+            seen.append((maps, before.steps))
+            return normalise_maps(maps**2)
+
+    steps = (*STEPS_BEFORE[:2], Watch(), BackgroundBlur(iterations=0))
+    found = Method(steps).trace(tiny_classifier(), make_image(), CLASSES).maps
+    assert list(found) == ["cam", "gfm", "watch", "ibb"]
+    ((maps, before),) = seen
+    assert torch.equal(maps, found["gfm"])
+    assert before == steps[:2]
+    assert torch.equal(found["ibb"], normalise_maps(maps**2))
+
+
+@pytest.mark.parametrize(
+    ("step", "classes"),
+    [
+        *((step, CLASSES) for step in (GradFusion(min_stride=32), PartialReactivation(strides=()))),
+        *((step, CLASSES) for step in (BY_NAME["sipe"](enabled=True, strides=()), BackgroundBlur(iterations=0))),
+        *((BY_NAME[name](enabled=True, min_stride=32), CLASSES) for name in ("layercam", "regioncam")),
+        *((kind(enabled=True), []) for kind in STEPS if kind is not ClassActivationMap),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_with_nothing_to_read_or_no_class_the_maps_stay(step, classes):
+    trace = make_method(step).trace(tiny_classifier(), make_image(), classes)
+    assert torch.equal(trace.maps[step.name], trace.maps["cam"])
+    assert trace.shown == {}
+
+
+@pytest.mark.parametrize("name", ["prm", "sipe"])
+def test_a_stride_that_no_stage_has_is_told(name):
+    method = make_method(BY_NAME[name](enabled=True, strides=(32,)))
+    message = rf"{name}\.strides \[32\]: the backbone has no stage of stride 32; choose from 2, 4, 8, 16"
+    with pytest.raises(UserError, match=message):
+        method(tiny_classifier(), make_image(), CLASSES)
