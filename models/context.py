@@ -76,20 +76,18 @@ class ContextStatistics:
         """
         cells = unit.flatten(1).T.double()
         best, winner = maps.flatten(1).max(dim=0)
-        for k, label in enumerate(classes):
-            self._add_group(OBJECT, [label], cells[(winner == k) & (best > hi)], times)
-        self._add_group(BACKGROUND, list(classes), cells[best < lo], times)
-
-    def _add_group(self, kind: int, classes: list[int], cells: Tensor, times: int) -> None:
-        if not len(cells):
-            return
-        per_cell = 1 / len(cells) ** 0.5  # the n cells of a group weigh sqrt(n) together
-        weight = times * _whole(torch.tensor(1 / per_cell))
-        around = cells - cells.mean(dim=0)
-        self.sums[kind, classes] += times * _whole(cells.sum(dim=0) * per_cell)
-        self.weights[kind, classes] += weight
-        self.scatter += times * _whole(around.T @ around * per_cell)
-        self.scatter_weight += weight
+        objects = [(OBJECT, [label], (winner == k) & (best > hi)) for k, label in enumerate(classes)]
+        for kind, labels, is_in in [*objects, (BACKGROUND, list(classes), best < lo)]:
+            group = cells[is_in]
+            if not len(group):
+                continue
+            per_cell = 1 / len(group) ** 0.5  # the n cells of a group weigh sqrt(n) together
+            weight = times * _whole(torch.tensor(1 / per_cell))
+            around = group - group.mean(dim=0)
+            self.sums[kind, labels] += times * _whole(group.sum(dim=0) * per_cell)
+            self.weights[kind, labels] += weight
+            self.scatter += times * _whole(around.T @ around * per_cell)
+            self.scatter_weight += weight
 
     def tensors(self) -> list[Tensor]:
         """All sums; those of several processes are added one by one."""

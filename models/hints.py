@@ -50,10 +50,11 @@ class ImageHints:
         known, parts = self._grids[size]
         return known.to(like.device), parts.to(like.device)
 
-    def within_boxes(self, maps: Tensor) -> Tensor:
-        """Maps (K, h, w) with each class that has boxes 0 outside of them, and n(.) of its map inside each."""
-        if not self.boxes:
-            return maps
+    def hold(self, maps: Tensor) -> Tensor:
+        """Maps (K, h, w) in 0..1 with the hints in the cells that are known.
+
+        The map of a class that has boxes is 0 outside of them, and n(.) of itself inside each.
+        """
         found = maps.clone()
         for k, label in enumerate(self.classes):
             inside = self._inside(label, maps)
@@ -61,20 +62,16 @@ class ImageHints:
                 in_each = maps[k] * inside
                 highest = in_each.amax(dim=(1, 2), keepdim=True)
                 found[k] = torch.where(highest > LEAST, in_each / highest, inside.to(maps)).amax(dim=0)
-        return found
-
-    def hold(self, maps: Tensor) -> Tensor:
-        """Maps (K, h, w) in 0..1, inside their boxes, with the hints in the cells that are known."""
         known, parts = self.on_grid(maps)
-        return torch.where(known, parts[1:].to(maps.dtype), self.within_boxes(maps))
+        return torch.where(known, parts[1:].to(maps.dtype), found)
 
     def hold_to_cut(self, maps: Tensor) -> Tensor:
         """`hold` before maps become a mask: a map of a class that has boxes is raised to the power `BOX_POWER`."""
-        held = self.hold(maps)
-        boxed = {box[0] for box in self.boxes}
-        return torch.stack(
-            [held[k] ** BOX_POWER if label in boxed else held[k] for k, label in enumerate(self.classes)]
-        )
+        held, boxed = self.hold(maps), {box[0] for box in self.boxes}
+        for k, label in enumerate(self.classes):
+            if label in boxed:
+                held[k] **= BOX_POWER
+        return held
 
     def hold_scores(self, scores: Tensor) -> Tensor:
         """Scores (K + 1, h, w) of background and classes, 0 for a class outside of its boxes, with the hints."""

@@ -13,13 +13,7 @@ LEAST_DEVIATION = 1e-4  # of colours in 0..1, so that an image of one colour div
 PAR_SIDE = 250  # pixels of the long side at which PAR works: the maps are no finer, and its neighbours reach further
 
 
-def par(
-    image: Tensor,
-    probabilities: Tensor,
-    iterations: int = 10,
-    dilations: Sequence[int] = DILATIONS,
-    max_side: int = PAR_SIDE,
-) -> Tensor:
+def par(image: Tensor, probabilities: Tensor, iterations: int = 10, max_side: int = PAR_SIDE) -> Tensor:
     """Each pixel takes the mean of its dilated neighbours, weighted by similarity of colour.
 
     With I the image in 0..1, j the 8 neighbours of i at each dilation and sigma_i the colours' deviation among them:
@@ -45,7 +39,7 @@ def par(
     maps = probabilities.reshape(1, -1, *size)
     values = interpolate(maps, small, mode="bilinear", align_corners=False, antialias=True)[0]
 
-    offsets = [(d * y, d * x) for d in dilations for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x]
+    offsets = [(d * y, d * x) for d in DILATIONS for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x]
     colour = torch.softmax(_minus_squared_differences(pixels, offsets), dim=0)
     distance = torch.tensor([math.hypot(*offset) for offset in offsets], device=pixels.device)
     position = torch.softmax(-(distance / (POSITION_WEIGHT * distance.std())).square(), dim=0)
