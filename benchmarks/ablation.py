@@ -44,7 +44,6 @@ Readers = Mapping[str, Callable[[], Tensor]]  # title of a row -> maps (K, *, *)
 
 
 def title_of(run: FullMethod, on: Names) -> str:
-    """What the table calls a row with these steps."""
     return " + ".join(run.titles[name] for name in on) or "CAM"
 
 
@@ -62,7 +61,6 @@ def chosen_rows(run: FullMethod) -> dict[str, Names]:
 
 
 def every_row(run: FullMethod) -> dict[str, Names]:
-    """Every combination."""
     names = switched(run)
     return {title_of(run, on): on for count in range(len(names) + 1) for on in itertools.combinations(names, count)}
 
@@ -134,7 +132,6 @@ class Row:
         self.sweep.update(target, value, classes[winner] + 1)
 
     def figures(self) -> str:
-        """At the best threshold."""
         best = int(np.argmax(self.sweep.curve()))
         matrix = self.sweep.at(best)
         shares = (matrix.miou(), matrix.over_activation(), matrix.under_activation())
@@ -161,7 +158,6 @@ def print_table(
 
 
 def main() -> None:
-    """The command."""
     parser = list_parser(__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder with its classifier")
     parser.add_argument("--combinations", action="store_true", help="every combination of the steps")

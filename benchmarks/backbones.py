@@ -34,7 +34,6 @@ def memory() -> float:
 
 
 def measure(name: str) -> str:
-    """The row of a backbone."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     before = memory()
@@ -61,7 +60,6 @@ def measure(name: str) -> str:
 
 
 def main() -> None:
-    """The command."""
     parser = script_parser(__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="backbones (default: those of the table)")
     args = parser.parse_args()

@@ -27,7 +27,6 @@ NETWORK, PREDICTED = "bound.pth", "bound"
 
 
 def main() -> None:
-    """The command."""
     parser = script_parser(__doc__)
     add_setting_options(parser, "folder")
     parser.add_argument("--run", default="runs/bound", metavar="FOLDER", help="where the network goes")

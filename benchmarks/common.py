@@ -53,7 +53,6 @@ def processor_seconds(work: Callable[[], Any], repeats: int) -> float:
 
 
 def set_all(settings: Sequence[str]) -> list[str]:
-    """The words of the command line."""
     return [word for setting in settings for word in ("--set", setting)]
 
 

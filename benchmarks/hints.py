@@ -41,7 +41,6 @@ Points = list[list[float]]  # (x, y) each
 
 
 def main() -> None:
-    """The command."""
     parser = script_parser(__doc__)
     add_setting_options(parser)
     parser.add_argument("--kind", required=True, choices=SECONDS, help="what the person does")
@@ -101,7 +100,6 @@ def well_inside(region: np.ndarray) -> np.ndarray:
 
 
 def click(region: np.ndarray, random: np.random.Generator) -> Points:
-    """A point in a region."""
     rows, columns = np.nonzero(well_inside(region))
     chosen = random.integers(len(rows))
     return [[float(columns[chosen]) + 0.5, float(rows[chosen]) + 0.5]]
@@ -124,7 +122,6 @@ def scribble(region: np.ndarray, random: np.random.Generator) -> Points:
 
 
 def box(region: np.ndarray, random: np.random.Generator) -> Points:
-    """A box around a region."""
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     return [[int(columns[0]), int(rows[0])], [int(columns[-1]) + 1, int(rows[-1]) + 1]]
 

@@ -8,12 +8,9 @@ processor's seconds is what other work on the machine does not change. All figur
 """
 
 import argparse
-import contextlib
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +22,6 @@ from utils.errors import UserError, run_script, script_parser
 
 
 def main() -> None:
-    """The command."""
     parser = script_parser(__doc__)
     add = parser.add_argument
     add("--against", type=Path, required=True, metavar="CHECKOUT", help="whose infer.py is compared with this one's")
@@ -34,15 +30,13 @@ def main() -> None:
     add("--timed", type=int, default=60, metavar="N", help="images (default: 60)")
     add("--qualities", default="normal,fast,best", metavar="A,B", help="of this checkout (default: normal,fast,best)")
     add("--turns", type=int, default=3, metavar="N", help="(default: 3)")
-    add("--busy", type=int, default=0, metavar="N", help="cores kept busy by other work (default: 0)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of this checkout only")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, busy_cores(args.busy):
+    with tempfile.TemporaryDirectory() as name:
         compare_inference(args, Path(name))
 
 
 def compare_inference(args: argparse.Namespace, folder: Path) -> None:
-    """Run infer.py by turns, and print a line a program."""
     count = min(args.timed, len(find_images(args.input)))
     if count < 2:
         raise UserError(f"{count} images in {args.input} are too few; at least 2 are needed")
@@ -57,8 +51,7 @@ def compare_inference(args: argparse.Namespace, folder: Path) -> None:
                 output = ["--output", str(folder / f"{name}{turn}of{limit}"), "--limit", str(limit)]
                 spent.append(call(checkout, "infer.py", [*words, *output, *options]))
             rows[name].append([(several - one) / (count - 1) for one, several in zip(*spent, strict=True)])
-    beside = f", beside {args.busy} busy cores" if args.busy else ""
-    print(f"{count} images, {args.turns} turns{beside}; medians of the turns")
+    print(f"{count} images, {args.turns} turns; medians of the turns")
     for name, turns in rows.items():
         times, of_processor = (
             [other[clock] / this[clock] for other, this in zip(rows["the other"], turns, strict=True)]
@@ -76,18 +69,6 @@ def changed(first: Path, second: Path) -> float:
     """The part of the pixels in which the masks of two folders differ."""
     pairs = [(read_mask(path), read_mask(second / path.name)) for path in first.glob("*.png")]
     return float(np.mean([(one != other).mean() for one, other in pairs]))
-
-
-@contextlib.contextmanager
-def busy_cores(count: int) -> Iterator[None]:
-    """Programs that do nothing but count."""
-    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
 
 
 if __name__ == "__main__":

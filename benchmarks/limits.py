@@ -161,7 +161,6 @@ def par_part() -> Part:
 
 
 def main() -> None:
-    """The command."""
     no_options(__doc__)
     torch.set_num_threads(1)
     operations, memory = peak()

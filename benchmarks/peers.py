@@ -4,11 +4,11 @@
     python -m benchmarks.peers runs/voc12_compact --every 39 --score-cam    # on three of its 117 images
 
 Same classifier, given labels, images at the size of stage `seeds`, mirror image, grid and sweep of thresholds; one
-size (`--scales` for more). No CRF or PAR. The others come from two public libraries as they are, `grad-cam` and
-`torchcam`. Each row is at its own best threshold, with the seconds of the processor, of all threads together, that its
-maps take an image. Score-CAM runs the network once a channel, so it is for a few images only. Other methods change the
-activations of one stage by its gradient, so they see its features whatever they are; where the last stage is a token
-map of a transformer, the class token does not take part.
+size (`--set cam.scales=[1.0,0.5]` for more). No CRF or PAR. The others come from two public libraries as they are,
+`grad-cam` and `torchcam`. Each row is at its own best threshold, with the seconds of the processor, of all threads
+together, that its maps take an image. Score-CAM runs the network once a channel, so it is for a few images only. Other
+methods change the activations of one stage by its gradient, so they see its features whatever they are; where the last
+stage is a token map of a transformer, the class token does not take part.
 """
 
 import importlib
@@ -49,7 +49,6 @@ class Staged(nn.Module):
         self.stages = nn.ModuleList(nn.Identity() for _ in classifier.backbone.strides)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) -> logits (B, C)."""
         grad_from = self.first if torch.is_grad_enabled() else None
         found = self.classifier.backbone.stages(x, grad_from)
         maps = [stage(map_) for stage, map_ in zip(self.stages, found, strict=True)]
@@ -84,7 +83,6 @@ def of_torchcam(name: str, classifier: Classifier, stages: list[int]) -> MaskOf:
 
 
 def peers(classifier: Classifier, cfg: Config, score_cam: bool) -> dict[str, MaskOf]:
-    """Title -> method."""
     strides, channels = classifier.backbone.strides, classifier.backbone.channels
     last = len(strides) - 1
     fused = [*cfg.step("gfm").gradient_stages(strides), last]  # all that GFM joins
@@ -112,17 +110,15 @@ def maps_of(method: MaskOf, image: Tensor, classes: list[int], cfg: Config) -> T
 
 
 def main() -> None:
-    """The command."""
     parser = list_parser(__doc__)
     add = parser.add_argument
     add("run", type=Path, metavar="RUN", help="a run folder with its classifier")
-    add("--scales", type=float, nargs="+", default=[1.0], metavar="S", help="sizes that all read at")
     add("--score-cam", action="store_true", help="with Score-CAM, which takes a minute or two an image")
     args = parser.parse_args()
     missing = [package for module, package in LIBRARIES.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise UserError(f"this benchmark needs {' and '.join(missing)}: pip install -r requirements-peers.txt")
-    cfg = load_config(args.run / RUN_SETTINGS, overrides=[f"cam.scales={args.scales}", *args.set])
+    cfg = load_config(args.run / RUN_SETTINGS, overrides=["cam.scales=[1.0]", *args.set])
     found: dict[str, MaskOf] = {}
 
     def readers_of(run: FullMethod, item: Item) -> Readers:

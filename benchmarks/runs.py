@@ -14,14 +14,14 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.common import HERE, call, set_all
-from utils.errors import UserError, run_script, script_parser
+from data.inspection import spread
+from utils.errors import run_script, script_parser
 
 TRAIN_LIST = "ImageSets/Segmentation/train.txt"
 OLD_NAMES = {"part": "remove", "fuse": "correct"}  # stages that had other names
 
 
 def main() -> None:
-    """The command."""
     parser = script_parser(__doc__)
     add = parser.add_argument
     add("other", type=Path, metavar="CHECKOUT", help="another checkout, whose train.py is compared with this one's")
@@ -34,9 +34,9 @@ def main() -> None:
 
 
 def compare_training(args: argparse.Namespace, folder: Path) -> None:
-    """Run train.py by turns, and print a line a stage."""
-    names = short_list(args.data, args.images, folder / "list.txt")
-    data = (f"data.root={args.data.resolve()}", f"data.train_list={names}")
+    names = spread((args.data / TRAIN_LIST).read_text(encoding="utf-8").split(), args.images)
+    (folder / "list.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    data = (f"data.root={args.data.resolve()}", f"data.train_list={folder / 'list.txt'}")
     found: list[dict[str, list[float]]] = [{}, {}]  # of the other and this: stage, or `whole` -> seconds of each turn
     for turn in range(args.turns):
         for position, (checkout, own) in enumerate(((args.other, []), (HERE, args.set))):
@@ -48,22 +48,12 @@ def compare_training(args: argparse.Namespace, folder: Path) -> None:
             seconds = {OLD_NAMES.get(name, name): entry["seconds"] for name, entry in stages.items()}
             for stage, value in (seconds | {"whole": whole}).items():
                 found[position].setdefault(stage, []).append(value)
-    print(f"{args.images} images, {args.turns} turns; seconds, medians of the turns")
+    print(f"{len(names)} images, {args.turns} turns; seconds, medians of the turns")
     print(f"{'stage':12}{'the other':>12}{'this':>12}{'times':>8}")
     for stage in found[1]:
         if stage in found[0]:
             other, this = (statistics.median(seconds[stage]) for seconds in found)
             print(f"{stage:12}{other:12.1f}{this:12.1f}{other / max(this, 0.1):8.2f}")
-
-
-def short_list(root: Path, images: int, path: Path) -> Path:
-    """A file of so many names of the training list, evenly taken."""
-    whole = (root / TRAIN_LIST).read_text(encoding="utf-8").split()
-    if len(whole) < images:
-        raise UserError(f"--images {images}: {root / TRAIN_LIST} has {len(whole)}; give at most so many")
-    names = [whole[index * len(whole) // images] for index in range(images)]
-    path.write_text("\n".join(names) + "\n", encoding="utf-8")
-    return path
 
 
 if __name__ == "__main__":

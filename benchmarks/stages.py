@@ -69,7 +69,6 @@ class Project:
 
 
 def main() -> None:
-    """The command."""
     no_options(__doc__)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

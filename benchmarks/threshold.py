@@ -17,7 +17,6 @@ from utils.run import RUN_SETTINGS
 
 
 def main() -> None:
-    """The command."""
     parser = script_parser(__doc__)
     add = parser.add_argument
     add("run", metavar="RUN", help="a run folder with seeds")

@@ -44,7 +44,6 @@ DECODED = 48  # images
 
 
 def main() -> None:
-    """The command."""
     no_options(__doc__)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
