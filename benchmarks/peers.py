@@ -102,7 +102,7 @@ def maps_of(method: MaskOf, image: Tensor, classes: list[int], cfg: Config) -> T
     size = map_size(*image.shape[-2:])
     total = image.new_zeros((len(classes), *size))
     for scale in cam.scales:
-        images = views_of(image, scale, cam.flip)
+        images = views_of(image[None], scale, cam.flip)
         for k, class_index in enumerate(classes):
             found = method(images, class_index).to(image)
             total[k] += to_grid(torch.nan_to_num(found)[:, None].clamp_min(0), size)[0]

@@ -17,7 +17,7 @@ from pathlib import Path
 from data.voc import VOC_CLASSES
 from models.affinity import build_affinity_net
 from models.classifier import build_classifier
-from models.weights import PUBLISHED_BACKBONE, Weights, read_weights
+from models.weights import PUBLISHED_BACKBONE, read_weights
 from stages.config import load_config
 from stages.networks import KINDS, Kind, Network, save_network
 from utils.errors import UserError, run_script, script_parser
@@ -31,12 +31,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.target.exists():
         raise UserError(f"{args.target} exists already; give another name, or remove it first")
-    kind = import_published(read_weights(args.source), args.target)
-    print(f"{args.target}: {kind} on {PUBLISHED_BACKBONE} with the weights of {args.source}")
-
-
-def import_published(weights: Weights, target: Path) -> str:
-    """Write IRN's network of VOC's classes as a checkpoint; the name of its kind. Another file is a `UserError`."""
+    weights = read_weights(args.source)
     if weights.class_names is not None:
         expected = "expected IRN's res50_cam.pth or res50_irn.pth"
         raise UserError(f"{weights.path} is a checkpoint of this project; {expected}")
@@ -56,8 +51,8 @@ def import_published(weights: Weights, target: Path) -> str:
     else:
         remedy = "a backbone's weights need no conversion: set model.weights to the file"
         raise UserError(f"{weights.path} is neither IRN's res50_cam.pth nor its res50_irn.pth; {remedy}")
-    save_network(target, kind, network, VOC_CLASSES, settings, figures={})
-    return KINDS[kind]
+    save_network(args.target, kind, network, VOC_CLASSES, settings, figures={})
+    print(f"{args.target}: {KINDS[kind]} on {PUBLISHED_BACKBONE} with the weights of {args.source}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from stages.config import MACHINE, Config
 from utils.checkpoint import load_checkpoint, save_checkpoint
@@ -34,16 +33,14 @@ def main() -> None:
     parser.add_argument("output", type=Path, metavar="FILE", help="the small file")
     args = parser.parse_args()
     checkpoint = load_checkpoint(args.checkpoint)
-    state = {name: smaller(tensor) for name, tensor in checkpoint.state.items()}
+    state = {
+        name: tensor.to(torch.bfloat16) if tensor.is_floating_point() and tensor.ndim > 1 else tensor
+        for name, tensor in checkpoint.state.items()
+    }
     save_checkpoint(args.output, replace(checkpoint, state=state, config=portable(checkpoint.config)))
     compress(args.output)
     size, former = (path.stat().st_size / 1e6 for path in (args.output, args.checkpoint))
     print(f"{args.output}: {size:.1f} MB, was {former:.1f} MB")
-
-
-def smaller(tensor: Tensor) -> Tensor:
-    """Matrices and kernels of floats in 16 bits; all else as it is."""
-    return tensor.to(torch.bfloat16) if tensor.is_floating_point() and tensor.ndim > 1 else tensor
 
 
 def compress(path: Path) -> None:

@@ -81,7 +81,7 @@ def read(
     features: list[Tensor] = []
     logits = image.new_zeros(classifier.num_classes, dtype=torch.float32)
     for scale in views.scales:
-        batch = views_of(image, scale, views.flip)
+        batch = views_of(image[None], scale, views.flip)
         with torch.set_grad_enabled(grad_from is not None):
             stages = classifier.backbone.stages(batch, grad_from)
             batch_logits = classifier.logits(stages)
@@ -105,7 +105,7 @@ def read_features(classifier: Classifier, image: Tensor, stages: Sequence[int], 
     size = map_size(image.shape[-2], image.shape[-1], views.stride)
     features: list[Tensor] = []
     for scale in views.scales:
-        found = classifier.backbone.stages(views_of(image, scale, views.flip), last=max(stages))
+        found = classifier.backbone.stages(views_of(image[None], scale, views.flip), last=max(stages))
         features = _add_features(features, [found[index] for index in stages], size, views)
     return features
 
@@ -144,15 +144,14 @@ def unit_features(features: Sequence[Tensor]) -> Tensor:
     return torch.cat([normalize(stage, dim=0) for stage in features]) / len(features) ** 0.5
 
 
-def views_of(image: Tensor, scale: float, flip: bool) -> Tensor:
-    """The image at a scale, alone or with its mirror image: (1 or 2, 3, h, w)."""
-    batch = image[None]
+def views_of(images: Tensor, scale: float, flip: bool) -> Tensor:
+    """Images (B, 3, H, W) at a scale, and behind them, with `flip`, their mirror images: (B or 2 * B, 3, h, w)."""
     if scale != 1:
-        size = [max(SMALLEST_SIDE, round(side * scale)) for side in image.shape[-2:]]
-        batch = interpolate(batch, size, mode="bilinear", align_corners=False, antialias=scale < 1)
+        size = [max(SMALLEST_SIDE, round(side * scale)) for side in images.shape[-2:]]
+        images = interpolate(images, size, mode="bilinear", align_corners=False, antialias=scale < 1)
     if flip:
-        batch = torch.cat([batch, batch.flip(-1)])
-    return batch.contiguous(memory_format=torch.channels_last)
+        images = torch.cat([images, images.flip(-1)])
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def to_grid(views: Tensor, size: tuple[int, int]) -> Tensor:

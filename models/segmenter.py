@@ -11,7 +11,7 @@ from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 from models.backbone import build_backbone
 from models.chain import Backbone, stage_index, stages_of_strides
 from models.pseudo import upsample
-from models.reading import SMALLEST_SIDE
+from models.reading import views_of
 from models.weights import Weights
 from utils.distributed import total, world_size
 from utils.ignore import IGNORE
@@ -166,12 +166,7 @@ def cell_probabilities(
     count = len(images)
     found = []
     for scale in scales:
-        scaled = images
-        if scale != 1:
-            sides = [max(SMALLEST_SIDE, round(side * scale)) for side in images.shape[-2:]]
-            scaled = interpolate(scaled, sides, mode="bilinear", align_corners=False, antialias=scale < 1)
-        views = torch.cat([scaled, scaled.flip(-1)]) if flip else scaled
-        logits = segmenter(views.contiguous(memory_format=torch.channels_last)).float()
+        logits = segmenter(views_of(images, scale, flip)).float()
         logits = torch.cat([logits[:count], logits[count:].flip(-1)])  # mirror images back, if there are any
         probabilities = interpolate(logits, cells, mode="bilinear", align_corners=False).softmax(dim=1)
         found.append(probabilities.unflatten(0, (-1, count)).mean(dim=0))  # over image and mirror image

@@ -14,7 +14,7 @@ def test_a_layer_is_its_features_weighted_by_positive_gradients(flip):
     found = read(classifier, image, CLASSES, Views(SCALES, flip), gradient_stages=[stage]).weighted[stage]
     expected = torch.zeros_like(found)
     for scale in SCALES:
-        views = views_of(image, scale, flip)
+        views = views_of(image[None], scale, flip)
         for k, class_index in enumerate(CLASSES):
             stages = classifier.backbone.stages(views, stage)
             (gradient,) = torch.autograd.grad(classifier.logits(stages)[:, class_index].sum(), stages[stage])
