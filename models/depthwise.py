@@ -81,15 +81,14 @@ def _gradients(ctx: Any, gradient: Tensor, wanted: tuple[bool, bool, bool]) -> t
 
 def speed_up_depthwise(network: nn.Module) -> None:
     """Let a network's depthwise convolutions be these; weights and their names stay what they are."""
+    kinds: dict[type, type] = {nn.Conv2d: Depthwise, Conv2dSame: DepthwiseSame}
     for module in network.modules():
         if (
             isinstance(module, nn.Conv2d)
+            and type(module) in kinds
             and module.groups == module.in_channels == module.out_channels > 1
             and module.bias is None
             and module.padding_mode == "zeros"
             and isinstance(module.padding, tuple)
         ):
-            if type(module) is nn.Conv2d:
-                module.__class__ = Depthwise
-            elif type(module) is Conv2dSame:
-                module.__class__ = DepthwiseSame
+            module.__class__ = kinds[type(module)]

@@ -23,7 +23,7 @@ ROOMS = {
 }
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
 OUTSIDE = {"benchmarks", "docs", "examples", "tests"}  # may import all, and nobody imports them
-ACROSS = {"test_cases.py", "test_malformed.py", "test_vit_maps.py"}  # of a whole room
+ACROSS = {"test_cases.py", "test_malformed.py"}  # of a whole room
 FILES = code_of(*ROOMS)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.dense_crf import BILATERAL, GAUSSIAN, dense_crf, has_dense_crf
+from models.dense_crf import dense_crf, has_dense_crf
 from tests.models.colours import assert_edge_is_found, assert_probabilities, random_image, random_softmax, two_colours
 from utils.errors import UserError
 
@@ -54,7 +54,3 @@ def test_crf_without_its_package_says_what_to_do_and_knows_without_importing_it(
     assert has_dense_crf()
     found.clear()
     assert not has_dense_crf()
-
-
-def test_the_terms_are_those_that_irn_publishes():
-    assert (GAUSSIAN, BILATERAL) == ({"sxy": 3, "compat": 3}, {"sxy": 50, "srgb": 5, "compat": 10})
