@@ -38,20 +38,6 @@ class AffinityMaps(NamedTuple):
     displacement: Tensor | None  # (B, 2, H4, W4): (dy, dx) in cells to the centre of the object; None without branch
 
 
-class MeanShift(nn.Module):
-    """Subtracts the mean over the training images in evaluation: losses see differences of displacements only."""
-
-    running_mean: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("running_mean", torch.zeros(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 2, H, W) -> the same, minus the mean in evaluation."""
-        return x if self.training else x - self.running_mean[:, None, None]
-
-
 class AffinityNet(nn.Module):
     """A boundary branch, and a displacement branch, over all stages of a frozen backbone.
 
@@ -66,29 +52,30 @@ class AffinityNet(nn.Module):
         self.backbone = backbone.requires_grad_(False).eval()
         self.has_displacement = displacement
         count = len(backbone.channels)
-        self.edge_names = [f"fc_edge{number}" for number in range(1, count + 1)]  # published names, one for each stage
-        self.edge_output = f"fc_edge{count + 1}"
-        for name, channels in zip(self.edge_names, backbone.channels, strict=True):
-            self.add_module(name, _branch(channels, EDGE_WIDTH, EDGE_GROUPS))
-        self.add_module(self.edge_output, nn.Conv2d(count * EDGE_WIDTH, 1, 1))
+        for number, channels in enumerate(backbone.channels, start=1):  # published names, one for each stage
+            self.add_module(f"fc_edge{number}", _branch(channels, EDGE_WIDTH, EDGE_GROUPS))
+        self.add_module(f"fc_edge{count + 1}", nn.Conv2d(count * EDGE_WIDTH, 1, 1))
         if not displacement:
             return
-        self.displacement_names = [f"fc_dp{number}" for number in range(1, count + 1)]
-        self.displacement_join, self.displacement_output = f"fc_dp{count + 1}", f"fc_dp{count + 2}"
         widths = [min(FIRST_WIDTH * 2**index, LAST_WIDTH) for index in range(count)]
-        for name, channels, width in zip(self.displacement_names, backbone.channels, widths, strict=True):
-            self.add_module(name, _branch(channels, width))
+        for number, (channels, width) in enumerate(zip(backbone.channels, widths, strict=True), start=1):
+            self.add_module(f"fc_dp{number}", _branch(channels, width))
         self.coarse = [stride > STRIDE for stride in backbone.strides]
         joined = sum(width for width, coarse in zip(widths, self.coarse, strict=True) if coarse)
-        self.add_module(self.displacement_join, _branch(joined, LAST_WIDTH))
-        self.mean_shift = MeanShift()
+        self.add_module(f"fc_dp{count + 1}", _branch(joined, LAST_WIDTH))
+        self.mean_shift = nn.Module()  # of its own, for the published name; the mean over the training images
+        self.mean_shift.register_buffer("running_mean", torch.zeros(2))
         last = _branch(sum(widths) - joined + LAST_WIDTH, LAST_WIDTH)
         output = nn.Sequential(*last, nn.ReLU(), nn.Conv2d(LAST_WIDTH, 2, 1, bias=False))
-        self.add_module(self.displacement_output, output)
+        self.add_module(f"fc_dp{count + 2}", output)
+
+    def _layers(self, prefix: str) -> list[nn.Module]:
+        """Modules by the beginning of their names, in order: one for each stage, and those behind."""
+        return [module for name, module in self.named_children() if name.startswith(prefix)]
 
     def fast_part(self) -> nn.ModuleList:
         """The displacement's own modules, which train at `lr_head_factor` times the learning rate, as published."""
-        return nn.ModuleList(module for name, module in self.named_children() if name.startswith("fc_dp"))
+        return nn.ModuleList(self._layers("fc_dp"))
 
     def train(self, mode: bool = True) -> "AffinityNet":
         """Training or evaluation mode of the branches; the backbone stays in evaluation mode."""
@@ -116,18 +103,23 @@ class AffinityNet(nn.Module):
 
     def edge_logits(self, features: list[Tensor]) -> Tensor:
         """Maps of `features` -> (B, 1, h, w) at stride 4 of the padded image."""
+        *branches, output = self._layers("fc_edge")
         size = self._size(features, STRIDE)
-        maps = [_relu_at(getattr(self, name)(m), size) for name, m in zip(self.edge_names, features, strict=True)]
-        return getattr(self, self.edge_output)(torch.cat(maps, dim=1))
+        maps = [_relu_at(branch(m), size) for branch, m in zip(branches, features, strict=True)]
+        return output(torch.cat(maps, dim=1))
 
     def displacement(self, features: list[Tensor]) -> Tensor:
-        """Maps of `features` -> (B, 2, h, w) at stride 4 of the padded image."""
-        maps = [getattr(self, name)(m) for name, m in zip(self.displacement_names, features, strict=True)]
+        """Maps of `features` -> (B, 2, h, w) at stride 4 of the padded image.
+
+        Without their mean in evaluation only: losses see differences of displacements.
+        """
+        *branches, join, output = self._layers("fc_dp")
+        maps = [branch(m) for branch, m in zip(branches, features, strict=True)]
         size, half = self._size(features, STRIDE), self._size(features, 2 * STRIDE)
         joined = torch.cat([_relu_at(m, half) for m, coarse in zip(maps, self.coarse, strict=True) if coarse], dim=1)
         fine = [_relu_at(m, size) for m, coarse in zip(maps, self.coarse, strict=True) if not coarse]
-        joined = _relu_at(getattr(self, self.displacement_join)(joined), size)
-        return self.mean_shift(getattr(self, self.displacement_output)(torch.cat([*fine, joined], dim=1)))
+        field = output(torch.cat([*fine, _relu_at(join(joined), size)], dim=1))
+        return field if self.training else field - self.mean_shift.get_buffer("running_mean")[:, None, None]
 
     def _size(self, features: list[Tensor], stride: int) -> tuple[int, int]:
         """A map's size at that stride; the padded image is whole cells of the last stage."""

@@ -1,5 +1,6 @@
 """Backbones by name, and the two kinds that are no timm/NAME; another one is a subclass of `Backbone` and a line here."""
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -9,12 +10,11 @@ from typing import Any
 import timm
 import torch
 import torchvision
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.chain import OUTPUT_STRIDE, Backbone
 from models.depthwise import speed_up_depthwise
 from models.timm_chain import TimmBackbone, require_name
-from models.timm_weights import load_published
 from models.weights import Weights, fitting, read_weights
 from utils.checkpoint import load_tensors
 from utils.choices import pick
@@ -113,10 +113,32 @@ def build_backbone(name: str, weights: str | Weights = "imagenet") -> Backbone:
         except UserError:
             # A timm network's file may have the names of its publisher.
             own_name = name.removeprefix(TIMM)
-            if not (isinstance(backbone, TimmBackbone) and load_published(backbone.net, own_name, state)):
+            if not (isinstance(backbone, TimmBackbone) and _load_published(backbone.net, own_name, state)):
                 raise
     speed_up_depthwise(backbone)
     return backbone.eval()
+
+
+def _load_published(net: nn.Module, name: str, state: dict[str, Tensor]) -> bool:
+    """Load a state under its publisher's names into a network as it was cut; False where it is not this network's.
+
+    timm knows how the names of publishers become its own, and position embeddings of another size are resampled.
+    """
+    bare = timm.create_model(name, pretrained=False, num_classes=0)
+    translate = getattr(sys.modules[type(bare).__module__], "checkpoint_filter_fn", None)
+    try:
+        state = translate(state, bare) if translate else state
+    except (KeyError, RuntimeError, AttributeError, TypeError, ValueError):
+        return False
+    # Networks that are cut into features have underscores where the whole ones have points.
+    published = {key.replace(".", "_"): value for key, value in state.items() if isinstance(value, Tensor)}
+    wanted = net.state_dict()
+    own = {key: tensor for key, tensor in wanted.items() if key.endswith("num_batches_tracked")}  # nobody reads them
+    found = {key: published.get(key.replace(".", "_"), own.get(key)) for key in wanted}
+    if any(tensor is None or tensor.shape != wanted[key].shape for key, tensor in found.items()):
+        return False
+    net.load_state_dict(found)
+    return True
 
 
 def _imagenet_state(depth: int) -> dict[str, Tensor]:

@@ -10,16 +10,17 @@ import re
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from huggingface_hub.constants import HF_HUB_CACHE
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from models.chain import OUTPUT_STRIDE, Backbone, stage_levels
 from models.timm_cut import ODD, UNFIT, Cut, Stage, Unfit, cut_features, cut_whole, features_of, reason_of
-from models.timm_weights import create
 from utils.errors import UserError
 
 NAMES_OF_TIMM = re.compile(r"[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)?")  # such as vit_tiny_patch16_224.augreg_in21k
@@ -140,6 +141,36 @@ def require_name(name: str) -> None:
     nearest = f" (near it: {', '.join(f'timm/{one}' for one in near)})" if near else ""
     what = f"model.backbone timm/{name[:80]}: timm has no such network{nearest}"
     raise UserError(f"{what}; expected a name from timm.list_models(), such as {THAT_WORK}")
+
+
+def create(name: str, has_weights: bool, **options: Any) -> nn.Module:
+    """A network of timm with its published weights, or with random ones."""
+    try:
+        return timm.create_model(name, pretrained=has_weights, **options)
+    except (OSError, ConnectionError) as error:
+        raise UserError(_missing(name, f"could not be had ({type(error).__name__})")) from error
+    except RuntimeError as error:
+        if has_weights and "pretrained weights" in str(error):
+            raise UserError(_missing(name, "are not published for this name")) from error
+        raise
+
+
+def _missing(name: str, what: str) -> str:
+    config = timm.get_pretrained_cfg(name)
+    other = "use model.backbone=efficientnet_lite0, whose weights come with pip"
+    ways = f"set model.weights to none or to a file, or {other}"
+    message = f"the ImageNet weights of timm/{name} {what}; "
+    if config is None or not config.has_weights:
+        return message + ways
+    hub = config.hf_hub_id and (config.hf_hub_id if "/" in config.hf_hub_id.rstrip("/") else "")
+    if not hub:
+        return f"{message}the file is {config.url or config.hf_hub_id}; {ways}"
+    folder = Path(HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}"
+    return (
+        f"{message}the file is model.safetensors of https://huggingface.co/{hub}. Where there is a network, run "
+        f"'hf download {hub}' and copy the folder it writes to {folder}, or download the file and set model.weights to "
+        f"its path; otherwise {ways}"
+    )
 
 
 def _up(side: int, unit: int) -> int:

@@ -116,4 +116,4 @@ def _shift(network: AffinityNet, index: Index, cfg: Config, compute: Compute) ->
     of_all = {name: mean for part in gather(means) for name, mean in part.items()}
     # In the list's order, whichever process has read them: sums of floats depend on it.
     in_order = [of_all[record.name] for record in index.records if record.name in of_all]
-    network.mean_shift.running_mean.copy_(torch.stack(in_order).mean(dim=0))
+    network.mean_shift.get_buffer("running_mean").copy_(torch.stack(in_order).mean(dim=0))

@@ -17,8 +17,7 @@ from models.classifier import Classifier
 from models.method import Method
 from models.reading import map_size
 from models.steps import ClassActivationMap, GradFusion, PartialReactivation
-from models.timm_chain import Frame, TimmBackbone
-from models.timm_weights import create
+from models.timm_chain import Frame, TimmBackbone, create
 from utils.errors import UserError
 
 VIT = "vit_tiny_patch16_224"
