@@ -1,21 +1,12 @@
-"""Region-CAM: its formula from slow plain loops, and where it spreads a map to."""
+"""Region-CAM: stage by stage; test_random_walk.py has the formula of what spreads a map."""
 
 import pytest
 import torch
 
+from models.random_walk import feature_walk
 from models.reading import Views, normalise_maps, read, unit_features
 from models.steps import RegionPropagation
 from tests.models.tiny import CLASSES, SCALES, make_image, make_method, tiny_classifier
-
-
-def plain_propagation(maps: torch.Tensor, unit: torch.Tensor, power: float) -> torch.Tensor:
-    """Each cell is the mean of all cells, weighted by the similarity to it."""
-    cells, values = unit.flatten(1), maps.flatten(1)
-    found = torch.zeros_like(values)
-    for i in range(cells.shape[1]):
-        weights = (cells[:, i] @ cells).clamp_min(0) ** power
-        found[:, i] = (values * weights).sum(dim=1) / weights.sum()
-    return normalise_maps(found.view(maps.shape))
 
 
 @pytest.mark.parametrize("power", [1.0, 4.0])
@@ -28,5 +19,6 @@ def test_stage_by_stage_from_the_deepest(power):
     expected = maps["cam"]
     for stage in (3, 2):
         start = normalise_maps(expected + normalise_maps(reading.gradients[stage]))
-        expected = plain_propagation(start, unit_features([reading.features[stage]]), power)
+        unit = unit_features([reading.features[stage]])
+        expected = normalise_maps(feature_walk(start, unit, power=power, steps=1, keep=1))
     torch.testing.assert_close(maps["regioncam"], expected, rtol=1e-3, atol=1e-4)
