@@ -25,8 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.common import CONFIG, no_options, processor_seconds
 from models.classifier import build_classifier
 from models.pairs import pair_offsets
-from models.par import DILATIONS, par
 from models.random_walk import chebyshev_coefficients, random_walk
+from models.refinement import DILATIONS, par
 from models.runtime import open_runtime
 from models.segmenter import build_segmenter, segmentation_loss
 from stages.config import load_config

@@ -11,7 +11,7 @@ from typing import Any
 from data.index import KINDS, open_index
 from data.recipe import fitting_preset
 from models.backbone import find_builder
-from models.dense_crf import has_dense_crf, no_dense_crf
+from models.refinement import has_dense_crf, no_dense_crf
 from models.steps import STEPS
 from stages.dataset_steps import DATASET_STEPS
 from stages.refinement import REFINEMENTS

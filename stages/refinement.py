@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.dense_crf import dense_crf
 from models.hints import ImageHints
-from models.par import par
 from models.pseudo import pseudo_mask
+from models.refinement import dense_crf, par
 from stages.settings import PseudoSettings
 
 ReadImage = Callable[[], np.ndarray]  # -> (H, W, 3) uint8; called only where colours are needed

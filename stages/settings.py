@@ -13,7 +13,7 @@ from data.settings import DataSettings
 from data.transforms import Sides
 from models import steps
 from models.classifier import HeadSettings
-from models.par import PAR_SIDE
+from models.refinement import PAR_SIDE
 from models.steps import Step
 from utils.optimisation import Optimisation
 from utils.settings import Part, Problem, RunSettings, setting, settings_dict

@@ -16,8 +16,8 @@ from data.dataset import TrainingSampler
 from data.transforms import RandomCrop, Sides
 from models.affinity import AffinityNet
 from models.pairs import affinity_losses
-from models.par import par
 from models.random_walk import random_walk
+from models.refinement import par
 from models.segmenter import Segmenter, segmentation_loss
 from stages.reading import prepare, to_seed
 from tests.models.tiny import TinyBackbone, full_method, make_image, tiny_classifier

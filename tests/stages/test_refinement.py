@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.dense_crf import dense_crf
-from models.par import par
+from models.refinement import dense_crf, par
 from stages.refinement import REFINEMENTS, refiner
 from stages.settings import PseudoSettings
-from tests.models.colours import random_image, random_softmax
+from tests.models.test_refinement import random_image, random_softmax
 
 SETTINGS = PseudoSettings(par_iterations=4, crf_iterations=3)
 

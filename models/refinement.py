@@ -1,16 +1,26 @@
-"""Pixel-adaptive refinement (PAR) of class probabilities by an image's colours, in plain torch; needs no package."""
+"""Refinements of class probabilities by an image's colours: PAR in plain torch, and the dense CRF where it is installed.
 
+The package of the dense CRF is an extra (requirements-extras.txt).
+"""
+
+import importlib.util
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
+
+from utils.errors import UserError
 
 DILATIONS = (1, 2, 4, 8, 12, 24)  # of the 8 neighbours (Ru et al., CVPR 2022, section 3.3)
 COLOUR_WEIGHT, POSITION_WEIGHT, POSITION_SHARE = 0.3, 0.3, 0.01  # w1, w2, w3 of the same
 LEAST_DEVIATION = 1e-4  # of colours in 0..1, so that an image of one colour divides by something
 PAR_SIDE = 250  # pixels of the long side at which PAR works: the maps are no finer, and its neighbours reach further
+# Of the dense CRF, as used by IRN: pairwise terms of position, and of position and colour.
+GAUSSIAN = {"sxy": 3, "compat": 3}
+BILATERAL = {"sxy": 50, "srgb": 5, "compat": 10}
 
 
 def par(image: Tensor, probabilities: Tensor, iterations: int = 10, max_side: int = PAR_SIDE) -> Tensor:
@@ -79,3 +89,36 @@ def _neighbours(maps: Tensor, offsets: Sequence[tuple[int, int]]) -> list[Tensor
     height, width = maps.shape[-2:]
     padded = pad(maps[None], (reach, reach, reach, reach), mode="replicate")[0]
     return [padded[:, reach + y : reach + y + height, reach + x : reach + x + width] for y, x in offsets]
+
+
+def has_dense_crf() -> bool:
+    """Whether the dense CRF's package is installed."""
+    return importlib.util.find_spec("pydensecrf") is not None
+
+
+def no_dense_crf(what: str) -> UserError:
+    """The error where the package is not installed, or cannot be imported; `what` is what needs it."""
+    return UserError(
+        f"{what} needs the package pydensecrf2: pip install -r requirements-extras.txt (and gcc); or use par"
+    )
+
+
+def dense_crf(image: Tensor, probabilities: Tensor, iterations: int = 10) -> Tensor:
+    """Fully connected CRF (Krähenbühl and Koltun, NeurIPS 2011) with IRN's parameters.
+
+    From an image (3, H, W) uint8 and probabilities (..., L, H, W) that sum to 1 over L; computed on the CPU.
+    """
+    try:
+        from pydensecrf.densecrf import DenseCRF2D
+        from pydensecrf.utils import unary_from_softmax
+    except ImportError as error:
+        raise no_dense_crf("refinement crf") from error
+    labels, height, width = probabilities.shape[-3:]
+    field = DenseCRF2D(width, height, labels)
+    field.addPairwiseGaussian(**GAUSSIAN)
+    field.addPairwiseBilateral(**BILATERAL, rgbim=np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()))
+    refined = []
+    for labelling in probabilities.reshape(-1, labels, height, width).cpu().numpy():
+        field.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(labelling)))
+        refined.append(np.array(field.inference(iterations), dtype=np.float32))
+    return torch.from_numpy(np.stack(refined)).reshape(probabilities.shape).to(probabilities.device)
