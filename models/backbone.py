@@ -13,7 +13,7 @@ import torchvision
 from torch import Tensor, nn
 
 from models.chain import OUTPUT_STRIDE, Backbone
-from models.depthwise import speed_up_depthwise
+from models.layers import speed_up_depthwise
 from models.timm_chain import TimmBackbone, require_name
 from models.weights import Weights, fitting, read_weights
 from utils.checkpoint import load_tensors

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from data.dataset import Index, TrainingImages, hold_back
 from data.index import open_index
 from data.transforms import RandomCrop
-from models.batch_norm import share_statistics
 from models.classifier import Classifier, StageLogits, build_classifier
+from models.layers import share_statistics
 from stages.files import CLASSIFIER
 from stages.learned import classifier_warnings, tell, together, what_classes_learned
 from stages.networks import save_network

@@ -15,8 +15,8 @@ from data.hints import open_hints
 from data.inspection import spread
 from data.transforms import BackgroundBlur, RandomCrop
 from models.backbone import open_weights
-from models.batch_norm import share_statistics
 from models.hints import hint_loss
+from models.layers import share_statistics
 from models.segmenter import Segmenter, build_segmenter, dice_loss, fill_head, segmentation_loss
 from models.weights import Weights
 from stages.files import CLASSIFIER, IBB, PSEUDO, SEGMENTER, trains_on_blurred

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from data.dataset import TrainingSampler
-from models.batch_norm import share_statistics
+from models.layers import share_statistics
 from models.segmenter import segmentation_loss
 from tests.processes import run_together
 from utils import training_state

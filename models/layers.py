@@ -1,9 +1,12 @@
-"""Depthwise convolutions whose backward pass a CPU computes in a fraction of the time.
+"""Layers that take the place of torch's in a network: the same numbers and the same names of weights.
 
-oneDNN, with which PyTorch computes on CPUs, has slow kernels for some gradients of depthwise convolutions, which are
-most layers of compact backbones. With stride 1 the gradient of the input is itself a convolution: that of the output's
-gradient with the mirrored kernel (13 ms instead of 240). The gradient of the weights is faster in float32 than in bf16
-(140 ms, 410). Measured on one core, for 1,152 channels of 20 x 20 cells and a kernel of 5 x 5, dilated.
+*Shared batch norm* is over a batch that several processes share, with the statistics of the whole batch.
+
+*Depthwise convolutions* have a backward pass that a CPU computes in a fraction of the time. oneDNN, with which PyTorch
+computes on CPUs, has slow kernels for some of their gradients, and they are most layers of compact backbones. With
+stride 1 the gradient of the input is itself a convolution: that of the output's gradient with the mirrored kernel
+(13 ms instead of 240). The gradient of the weights is faster in float32 than in bf16 (140 ms, 410). Measured on one
+core, for 1,152 channels of 20 x 20 cells and a kernel of 5 x 5, dilated.
 """
 
 from typing import Any
@@ -13,7 +16,58 @@ from timm.layers import Conv2dSame, pad_same
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from utils.distributed import total, world_size
+
 Sides = tuple[int, int]
+
+
+class SharedBatchNorm2d(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` with, in training, the statistics of all processes' images (SyncBatchNorm is for CUDA only)."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same, normalised; in evaluation on running statistics."""
+        if not self.training or world_size() == 1:
+            return super().forward(x)
+        values = x.float()
+        count = total(values.new_full((1,), values.numel() / values.shape[1]))
+        mean = _Total.apply(values.sum(dim=(0, 2, 3))) / count
+        centred = values - mean[:, None, None]
+        variance = _Total.apply(centred.square().sum(dim=(0, 2, 3))) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
+class _Total(torch.autograd.Function):
+    """The sum over all processes; the gradient of every summand is the sum of the gradients of all processes."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return total(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return total(gradient)
+
+
+def share_statistics(network: nn.Module) -> None:
+    """Replace every `nn.BatchNorm2d` by `SharedBatchNorm2d`, where there are several processes; weights are kept."""
+    if world_size() == 1:
+        return
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.BatchNorm2d:
+                shared = SharedBatchNorm2d(child.num_features, child.eps, child.momentum)
+                shared.load_state_dict(child.state_dict())
+                setattr(module, name, shared.train(child.training))
 
 
 class Depthwise(nn.Conv2d):
