@@ -32,7 +32,7 @@ from PIL import Image
 from data.faults import counted
 from data.pixels import limit_pixels, look_of
 from exports.mask_sets import open_mask_set
-from exports.masks import EXPORTED, FORMATS, export_masks, parse_formats, summary_lines
+from exports.masks import EXPORTED, FORMATS, export_masks, parse_formats
 from inference.bulk import Options, Summary, predict_images
 from inference.images import MAPS, find_class, split_videos
 from inference.loading import IMAGENET, load_predictor
@@ -126,7 +126,7 @@ def main() -> None:
             summary = predict_images(images, args.output, predictor, options)
             report(summary, predictor, args.output)
         if exports and is_main():
-            say(summary_lines(export_masks(open_mask_set(args.output), exports, args.output)))
+            say(export_masks(open_mask_set(args.output), exports, args.output))
         for video in predict_videos(videos, args.output, predictor, args.limit, args.batch):
             report_video(video)
 

@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pycocotools.mask
@@ -47,22 +47,19 @@ DECIMALS = 6  # of a coordinate in 0..1: a hundredth of a pixel in 10,000
 Read = Iterator[tuple[str, np.ndarray]]  # image file name and (H, W) uint8 mask of each
 
 
-class Exported(NamedTuple):
-    """What was written."""
+def export_masks(masks: MaskSet, formats: Sequence[str], output: Path) -> str:
+    """Write the masks into `output` in some of `FORMATS`; a line for each says what was written.
 
-    path: Path  # a file, or a folder of files
-    images: int
-    annotations: int  # regions or polygons
-    ignored: float  # the part of the pixels that have no class (255), 0..1
-
-
-def export_masks(masks: MaskSet, formats: Sequence[str], output: Path) -> dict[str, Exported]:
-    """Write the masks into `output` in some of `FORMATS`; a damaged one, or a value of no class, is a `UserError`."""
-    exported, counter = {}, Counter[str]()
+    A damaged mask, or a value of no class, is a `UserError`.
+    """
+    lines, counter = [], Counter[str]()
     for name in formats:
         path, annotations = FORMATS[name](masks, _read_all(masks, counter, f"export {name}"), output)
-        exported[name] = Exported(path, len(masks.masks), annotations, counter["ignored"] / max(1, counter["pixels"]))
-    return exported
+        line = f"{name}: {len(masks.masks)} images, {annotations} annotations, {path}"
+        if counter["ignored"]:
+            line += f"; {100 * counter['ignored'] / counter['pixels']:.1f} % of the pixels are 255 and have no class"
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def parse_formats(text: str, known: Sequence[str]) -> list[str]:
@@ -188,15 +185,6 @@ def _regions(mask: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
             yield value, mask == value
 
 
-def summary_lines(exported: dict[str, Exported]) -> str:
-    """What was written, for the screen."""
-    return "\n".join(
-        f"{name}: {written.images} images, {written.annotations} annotations, {written.path}"
-        + (f"; {100 * written.ignored:.1f} % of the pixels are 255 and have no class" if written.ignored else "")
-        for name, written in exported.items()
-    )
-
-
 def main() -> None:
     """The command."""
     parser = script_parser(__doc__)
@@ -210,7 +198,7 @@ def main() -> None:
     formats = parse_formats(args.export, tuple(FORMATS))
     classes = [name.strip() for name in args.classes.split(",") if name.strip()]
     masks = open_mask_set(args.masks, classes, args.images)
-    print(summary_lines(export_masks(masks, formats, args.output)))
+    print(export_masks(masks, formats, args.output))
 
 
 if __name__ == "__main__":

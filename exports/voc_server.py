@@ -20,7 +20,7 @@ from data.index import open_index
 from data.voc import VOC_CLASSES
 from evaluation.predictions import PREDICTED, claim_folder, write_predictions
 from exports.mask_sets import MaskFile, MaskSet
-from exports.masks import export_masks, summary_lines
+from exports.masks import export_masks
 from models.segmenter import Segmenter
 from stages.config import config_from_dict, override
 from stages.networks import load_network
@@ -48,7 +48,7 @@ def main() -> None:
     folder = args.output / PREDICTED
     masks = (MaskFile(record.name, folder / f"{record.name}.png", record.image.name) for record in index.records)
     mask_set = MaskSet(dict(enumerate(VOC_CLASSES, start=1)), tuple(masks))
-    print(summary_lines(export_masks(mask_set, ["voc"], args.output)))
+    print(export_masks(mask_set, ["voc"], args.output))
 
 
 if __name__ == "__main__":
