@@ -2,7 +2,7 @@
 
 The affinity of a pair is 1 - the highest boundary on its path. Two labelled cells have the same class or different ones.
 
-losses = weighted_losses(affinity_losses(*maps, labels, 10))  # maps of models.affinity; the sum is the published one
+losses = affinity_losses(*maps, labels, 10)  # maps of models.affinity; the sum is the published loss
 """
 
 import math
@@ -86,7 +86,7 @@ def _path(y: int, x: int) -> tuple[Cell, ...]:
 
 
 def affinity_losses(edge_logits: Tensor, displacement: Tensor | None, labels: Tensor, radius: int) -> dict[str, Tensor]:
-    """The published losses over all pairs of cells within the radius.
+    """The published losses over all pairs of cells within the radius, times `LOSS_WEIGHTS`; training minimises the sum.
 
     A pair counts where both its cells have a label and its source has its whole neighbourhood inside the map.
 
@@ -97,8 +97,8 @@ def affinity_losses(edge_logits: Tensor, displacement: Tensor | None, labels: Te
         radius: of the pairs, in cells; exclusive.
 
     Returns:
-        Float32 scalars, each a mean over its pairs, 0 where there are none. With several processes the mean is over the
-        pairs of all of them, and a process gives its own part of that mean.
+        Float32 scalars, each a weighted mean over its pairs, 0 where there are none. With several processes the mean is
+        over the pairs of all of them, and a process gives its own part of that mean.
         `bg_pos`, `fg_pos`: -log affinity of pairs of background and of the same class; `neg`: -log(1 - affinity) of
         pairs of different labels. With a displacement also `disp_fg` = |(d_source - d_other) - (other - source)|: pairs
         of a class point to one centre; and `disp_bg` = |d_source - d_other|: pairs of background point the same way.
@@ -115,21 +115,13 @@ def affinity_losses(edge_logits: Tensor, displacement: Tensor | None, labels: Te
         name: ((repel if name == "neg" else attract) * mask).sum() / (counts[name] + EPSILON)
         for name, mask in pairs.items()
     }
-    if displacement is None:
-        return losses
-    offsets = _offsets(radius, labels.device)
-    for axis in range(2):
-        start, end = _pairs(displacement[:, axis].float(), radius)
+    for axis, field in enumerate(() if displacement is None else displacement.float().unbind(dim=1)):
+        start, end = _pairs(field, radius)
         difference = start - end
-        to_centre = (difference - offsets[:, axis, None, None]).abs()
+        to_centre = (difference - _offsets(radius, labels.device)[:, axis, None, None]).abs()
         for name, distance, kind in (("disp_fg", to_centre, "fg_pos"), ("disp_bg", difference.abs(), "bg_pos")):
             mean = (distance * pairs[kind]).sum() / (2 * counts[kind] + EPSILON)
             losses[name] = losses.get(name, 0) + mean
-    return losses
-
-
-def weighted_losses(losses: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Terms of `affinity_losses` times their published weights; training minimises their sum."""
     return {name: LOSS_WEIGHTS[name] * loss for name, loss in losses.items()}
 
 

@@ -15,7 +15,7 @@ from data.inspection import spread
 from data.transforms import RandomCrop
 from models.affinity import STRIDE, AffinityNet, build_affinity_net, displacement
 from models.hints import ImageHints
-from models.pairs import affinity_losses, weighted_losses
+from models.pairs import affinity_losses
 from models.pseudo import confident_labels
 from stages.affinity_sheet import draw_affinity
 from stages.files import AFFINITY, CONFIDENT
@@ -88,7 +88,7 @@ def pair_losses(network: nn.Module, batch: dict[str, Any], radius: int) -> dict[
     mask = batch["mask"]
     mask = nn.functional.pad(mask, (0, -mask.shape[-1] % STRIDE, 0, -mask.shape[-2] % STRIDE), value=IGNORE)
     labels = mask[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
-    return weighted_losses(affinity_losses(maps.edge, maps.displacement, labels, radius))
+    return affinity_losses(maps.edge, maps.displacement, labels, radius)
 
 
 def _confident_labels(
