@@ -111,7 +111,7 @@ def parts() -> list[Part]:
 
         def call() -> Tensor:
             with torch.inference_mode(), compute.autocast():
-                return runtime(both)
+                return runtime.forward(both)
 
         return call
 

@@ -96,7 +96,7 @@ class SegmenterPredictor(Predictor):
         for shape in dict.fromkeys(sizes):
             same = [index for index, size in enumerate(sizes) if size == shape]
             batch = torch.stack([self._tensor(images[index]) for index in same])
-            cells = cell_probabilities(self.runtime, batch, self.reading.scales, self.reading.flip, shape)
+            cells = cell_probabilities(self.runtime.forward, batch, self.reading.scales, self.reading.flip, shape)
             found |= dict(zip(same, cells, strict=True))
         return [found[index] for index in range(len(images))]
 

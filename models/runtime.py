@@ -14,8 +14,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from timm.layers import Conv2dSame
@@ -34,16 +33,11 @@ OPSET = 17  # of ONNX: the newest one of torch's exporter by tracing
 NAMES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}  # module -> what people call it; the faster one first
 
 
-@dataclass(frozen=True)
-class Runtime:
-    """Computes logits; may be called by several threads."""
+class Runtime(NamedTuple):
+    """What computes logits."""
 
-    name: str  # what computes, and in which precision
-    forward: Forward
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised images -> logits (B, num_classes, h, w)."""
-        return self.forward(images)
+    name: str  # of the program and its precision
+    forward: Forward  # may be called by several threads
 
 
 def open_runtime(network: Segmenter, compute: Compute, wanted: str = "auto") -> Runtime:

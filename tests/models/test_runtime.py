@@ -48,7 +48,7 @@ def test_a_runtime_gives_the_logits_of_the_network_at_any_size_to_several_thread
     assert runtime.name == f"{RUNTIMES[name]}, float32"
     inputs = [images(size) + number for number in range(3) for size in SIZES]
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(runtime, inputs * 3))
+        found = list(threads.map(runtime.forward, inputs * 3))
     for logits, x in zip(found, inputs * 3, strict=True):
         torch.testing.assert_close(logits, segmenter(x), rtol=1e-4, atol=1e-4)
 
@@ -59,14 +59,14 @@ def test_padding_of_an_odd_side_is_right_in_bf16():
     network = Segmenter(EfficientNetLite(0, False), 2, stage=3).eval().requires_grad_(False)
     runtime = open_runtime(network, Compute(CPU, "bf16"), "openvino")
     assert runtime.name == "OpenVINO, bf16"
-    assert runtime(torch.zeros(1, 3, 257, 33)).shape == network(torch.zeros(1, 3, 257, 33)).shape
+    assert runtime.forward(torch.zeros(1, 3, 257, 33)).shape == network(torch.zeros(1, 3, 257, 33)).shape
 
 
 def test_without_the_extras_pytorch_computes(segmenter, monkeypatch):
     monkeypatch.setattr(models.runtime.importlib.util, "find_spec", lambda name: None)
     runtime = open_runtime(segmenter, Compute(CPU, is_fastest=True))
     assert runtime.name == "PyTorch, float32"
-    assert torch.equal(runtime(images(SIZES[0])), segmenter(images(SIZES[0])))
+    assert torch.equal(runtime.forward(images(SIZES[0])), segmenter(images(SIZES[0])))
     with pytest.raises(UserError, match=r"infer.runtime is openvino, which is not installed: pip install"):
         open_runtime(segmenter, Compute(CPU), "openvino")
 
@@ -101,7 +101,7 @@ def test_a_runtime_that_gives_other_logits_is_not_used(name, caplog):
         runtime = open_runtime(network, Compute(CPU), name)
     assert runtime.name == "PyTorch, float32"
     assert f"{RUNTIMES[name]} cannot compute this network (logits differ" in caplog.text
-    assert torch.equal(runtime(images(SIZES[0])), network(images(SIZES[0])))
+    assert torch.equal(runtime.forward(images(SIZES[0])), network(images(SIZES[0])))
 
 
 @pytest.mark.parametrize("flags", ["fpu avx2 avx512f avx512_bf16", "amx_bf16 amx_tile", "fpu avx2 avx512f", None])
