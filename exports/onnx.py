@@ -24,7 +24,7 @@ import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,13 +66,6 @@ class FromPixels(nn.Module):
         return interpolate(logits, image.shape[-2:], mode="bilinear", align_corners=False)
 
 
-class Written(NamedTuple):
-    """What was exported."""
-
-    difference: float | None  # the largest one of a logit; None if it was not compared
-    size: Size | None  # the only (height, width) that the file takes; None: any
-
-
 def export_onnx(
     network: Segmenter,
     class_names: tuple[str, ...],
@@ -80,8 +73,10 @@ def export_onnx(
     path: Path,
     size: Size | None = None,
     else_size: Size = TRACED,
-) -> Written:
+) -> str:
     """Write the file, and compare it with the network on images of other sizes where onnxruntime is installed.
+
+    Returns words that say how near the logits are, and which only size the file takes.
 
     Args:
         network: on the CPU, in evaluation mode.
@@ -99,10 +94,11 @@ def export_onnx(
     if size is None and not network.backbone.has_windows:
         with contextlib.suppress(*UNEXPORTABLE):
             return _write(module, class_names, backbone, path, None)
-    return _write(module, class_names, backbone, path, size or else_size)
+    why = "" if size else f", because {backbone} cannot be exported for all sizes (--size: another one)"
+    return _write(module, class_names, backbone, path, size or else_size) + why
 
 
-def _write(module: FromPixels, class_names: tuple[str, ...], backbone: str, path: Path, size: Size | None) -> Written:
+def _write(module: FromPixels, class_names: tuple[str, ...], backbone: str, path: Path, size: Size | None) -> str:
     program = _trace(module, size)
     sides = "height, width" if size is None else f"{size[0]}, {size[1]}"
     program.model.metadata_props.update(
@@ -117,7 +113,10 @@ def _write(module: FromPixels, class_names: tuple[str, ...], backbone: str, path
     with atomic_path(path) as temporary:
         program.save(temporary, external_data=False)
         difference = _compare(module, temporary, CHECKED if size is None else (size,))
-    return Written(difference, size)
+    about = "not compared: onnxruntime is not installed"
+    if difference is not None:
+        about = f"logits within {difference:.1e} of the network's"
+    return about if size is None else f"{about}; it takes images of {size[0]} x {size[1]} pixels only"
 
 
 def _trace(module: FromPixels, size: Size | None) -> Any:
@@ -175,14 +174,7 @@ def main() -> None:
         raise UserError(f"--size {args.size[0]} {args.size[1]}: expected sides from {SMALLEST} to {LARGEST}")
     size = (args.size[0], args.size[1]) if args.size else None
     crop = (cfg.segmenter.crop_size, cfg.segmenter.crop_size)
-    written = export_onnx(network, checkpoint.class_names, checkpoint.backbone, args.output, size, crop)
-    about = "not compared: onnxruntime is not installed"
-    if written.difference is not None:
-        about = f"logits within {written.difference:.1e} of the network's"
-    if written.size is not None:
-        about += f"; it takes images of {written.size[0]} x {written.size[1]} pixels only"
-        if size is None:
-            about += f", because {checkpoint.backbone} cannot be exported for all sizes (--size: another one)"
+    about = export_onnx(network, checkpoint.class_names, checkpoint.backbone, args.output, size, crop)
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, {about}")
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,8 +84,7 @@ class OfWindows(TinyBackbone):
 def test_a_network_that_cannot_be_exported_for_all_sizes_is_for_one(exported, tmp_path, backbone):
     network = Segmenter(backbone(), len(NAMES) + 1).eval().requires_grad_(False)
     written = export_onnx(network, NAMES, "tiny", tmp_path / "one.onnx", else_size=(64, 96))
-    assert written.size == (64, 96)
-    assert written.difference < 1e-4
+    assert re.match(r"logits within \d\.\de-0[5-9] .*; it takes images of 64 x 96 pixels only, because tiny ", written)
     running = session(tmp_path / "one.onnx")
     assert running.get_inputs()[0].shape[2:] == [64, 96]
     assert "(batch, 3, 64, 96)" in running.get_modelmeta().custom_metadata_map["input"]
@@ -125,8 +125,7 @@ def test_a_file_that_disagrees_is_not_kept(tmp_path, monkeypatch, difference, ch
     monkeypatch.setattr(onnx_export, "CHECKER", checker)
     with contextlib.nullcontext() if kept else pytest.raises(RuntimeError, match="differ"):
         written = export_onnx(network, NAMES, "tiny", tmp_path / "out/a.onnx")
-        expected = pytest.approx(difference, rel=0.1) if checker == INSTALLED else None  # not compared
-        assert written.difference == expected
+        assert ("not compared" if checker != INSTALLED else "logits within 1.0e-05 of") in written
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.onnx"] * kept
 
 
@@ -141,7 +140,7 @@ def test_a_file_for_all_sizes_that_disagrees_becomes_one_for_one_size(tmp_path, 
 
     monkeypatch.setattr(onnx_export, "_compare", disagree)
     written = export_onnx(network, NAMES, "tiny", tmp_path / "out/a.onnx", else_size=(64, 96))
-    assert written.size == (64, 96)
+    assert "images of 64 x 96 pixels only" in written
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.onnx"]
 
 
