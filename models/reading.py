@@ -43,10 +43,10 @@ class Reading:
     image: Tensor  # x0, (3, H, W)
     classes: tuple[int, ...]  # the K classes that were read
     cam: Tensor  # (K, h, w), ReLU(w_k . F_L)
-    gradients: dict[int, Tensor]  # gradient stage -> (K, h, w), sum_channels ReLU(d y_k / d F_l)
-    features: dict[int, Tensor]  # feature stage -> (D_l, h, w), D_l its channels
     logits: Tensor  # (C,), of all C classes
+    gradients: dict[int, Tensor]  # gradient stage -> (K, h, w), sum_channels ReLU(d y_k / d F_l)
     weighted: dict[int, Tensor]  # LayerCAM: gradient stage -> (K, h, w), ReLU(sum_channels ReLU(d y_k / d F_l) F_l)
+    features: dict[int, Tensor] = field(default_factory=dict)  # feature stage -> (D_l, h, w), D_l its channels
     shown: dict[str, list[Tensor]] = field(default_factory=dict)  # step -> images (3, H, W) made on the way
 
 
@@ -77,9 +77,9 @@ def read(
     size = map_size(image.shape[-2], image.shape[-1], views.stride)
     grad_from = min(gradient_stages) if gradient_stages and classes else None
     cam = image.new_zeros((len(classes), *size), dtype=torch.float32)
-    gradients = image.new_zeros((2, len(gradient_stages), len(classes), *size), dtype=torch.float32)  # plain, weighted
-    features: list[Tensor] = []
     logits = image.new_zeros(classifier.num_classes, dtype=torch.float32)
+    gradients, weighted = ({stage: torch.zeros_like(cam) for stage in gradient_stages} for _ in range(2))
+    reading = Reading(classifier, image, tuple(classes), cam, logits, gradients, weighted)
     for scale in views.scales:
         batch = views_of(image[None], scale, views.flip)
         with torch.set_grad_enabled(grad_from is not None):
@@ -89,51 +89,45 @@ def read(
             if classes:
                 cam += to_grid(classifier.activation(stages)[:, list(classes)], size)
             logits += batch_logits.mean(dim=0) / len(views.scales)
-            features = _add_features(features, [stages[index] for index in feature_stages], size, views)
+            _add_features(reading.features, stages, feature_stages, size, views)
         if grad_from is not None:
-            _add_gradients(gradients, batch_logits, [stages[index] for index in gradient_stages], classes)
-    plain = dict(zip(gradient_stages, gradients[0], strict=True))
-    weighted = dict(zip(gradient_stages, gradients[1], strict=True))
-    by_stage = dict(zip(feature_stages, features, strict=True))
-    about = classifier, image, tuple(classes)  # the first fields
-    return Reading(*about, cam, plain, by_stage, logits.detach(), weighted)
+            _add_gradients(reading, batch_logits, stages)
+    return reading
 
 
 @torch.no_grad()
 def read_features(classifier: Classifier, image: Tensor, stages: Sequence[int], views: Views = Views()) -> list[Tensor]:
     """The features of these stages as `read` gives them; the network is computed no further than the last of them."""
     size = map_size(image.shape[-2], image.shape[-1], views.stride)
-    features: list[Tensor] = []
+    features: dict[int, Tensor] = {}
     for scale in views.scales:
         found = classifier.backbone.stages(views_of(image[None], scale, views.flip), last=max(stages))
-        features = _add_features(features, [found[index] for index in stages], size, views)
-    return features
+        _add_features(features, found, stages, size, views)
+    return [features[stage] for stage in stages]
 
 
 def _add_features(
-    features: list[Tensor], stages: Sequence[Tensor], size: tuple[int, int], views: Views
-) -> list[Tensor]:
-    """`features`, the sums so far (empty at the first scale), plus the part of one scale in the mean."""
-    count = len(views.scales) * (2 if views.flip else 1)
-    parts = [to_grid(stage, size) / count for stage in stages]
-    return [total + part for total, part in zip(features, parts, strict=True)] if features else parts
+    total: dict[int, Tensor], stages: list[Tensor], wanted: Sequence[int], size: tuple[int, int], views: Views
+) -> None:
+    """Add the part of one scale in the mean of each of the wanted stages."""
+    for stage in wanted:
+        part = to_grid(stages[stage], size) / (len(views.scales) * (2 if views.flip else 1))
+        total[stage] = total[stage] + part if stage in total else part
 
 
-def _add_gradients(total: Tensor, logits: Tensor, stages: list[Tensor], classes: Sequence[int]) -> None:
-    """Add to `total` (2, S, K, h, w): sum_channels ReLU(d y_k / d F_l), and ReLU(sum_channels ReLU(d y_k / d F_l) F_l).
-
-    One backward pass for each class gives all S stages.
-    """
-    size = (total.shape[-2], total.shape[-1])
-    for k, class_index in enumerate(classes):
+def _add_gradients(reading: Reading, logits: Tensor, stages: list[Tensor]) -> None:
+    """Add one scale to `gradients` and `weighted`. One backward pass for each class gives all their stages."""
+    wanted, size = list(reading.gradients), (reading.cam.shape[-2], reading.cam.shape[-1])
+    for k, class_index in enumerate(reading.classes):
         with torch.enable_grad():
             logit = logits[:, class_index].sum()
-        found = torch.autograd.grad(logit, stages, retain_graph=k < len(classes) - 1)
-        for s, gradient in enumerate(found):
+        is_last = k == len(reading.classes) - 1
+        found = torch.autograd.grad(logit, [stages[stage] for stage in wanted], retain_graph=not is_last)
+        for stage, gradient in zip(wanted, found, strict=True):
             positive = gradient.relu()
-            weighted = (positive * stages[s].detach()).sum(dim=1, keepdim=True).relu()
-            total[0, s, k] += to_grid(positive.sum(dim=1, keepdim=True), size)[0]
-            total[1, s, k] += to_grid(weighted, size)[0]
+            weighted = (positive * stages[stage].detach()).sum(dim=1, keepdim=True).relu()
+            reading.gradients[stage][k] += to_grid(positive.sum(dim=1, keepdim=True), size)[0]
+            reading.weighted[stage][k] += to_grid(weighted, size)[0]
 
 
 def unit_features(features: Sequence[Tensor]) -> Tensor:
