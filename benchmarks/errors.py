@@ -45,16 +45,14 @@ KEPT = ("n_images", "threshold", "ignored_predictions", "miou", "over_activation
 DISTANCES = (4, 8, 16, 32)  # pixels; a band ends with each of them, and the last band is what lies further away
 FAR = DISTANCES[-1]
 PARTS = (f"halo_{FAR}", "context", f"rim_{FAR}", "inside", "confusion")  # every wrong pixel is in exactly one of them
-ALL, LAST = slice(None), slice(-1, None)  # bands
-WITHIN = {distance: slice(index + 1) for index, distance in enumerate(DISTANCES)}
 KINDS = {  # kind -> its title, what is wrong, in which bands
-    "over": ("background taken as object", "over", ALL),
-    **{f"halo_{distance}": (f"  halo, within {distance} pixels", "over", bands) for distance, bands in WITHIN.items()},
-    "context": ("  context, further away", "over", LAST),
-    "under": ("object taken as background", "under", ALL),
-    **{f"rim_{distance}": (f"  rim, within {distance} pixels", "under", bands) for distance, bands in WITHIN.items()},
-    "inside": ("  inside, further away", "under", LAST),
-    "confusion": ("one class taken as another", "confusion", ALL),
+    "over": ("background taken as object", "over", slice(None)),
+    **{f"halo_{far}": (f"  halo, within {far} pixels", "over", slice(n)) for n, far in enumerate(DISTANCES, start=1)},
+    "context": ("  context, further away", "over", slice(-1, None)),
+    "under": ("object taken as background", "under", slice(None)),
+    **{f"rim_{far}": (f"  rim, within {far} pixels", "under", slice(n)) for n, far in enumerate(DISTANCES, start=1)},
+    "inside": ("  inside, further away", "under", slice(-1, None)),
+    "confusion": ("one class taken as another", "confusion", slice(None)),
 }
 
 
