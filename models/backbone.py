@@ -1,4 +1,4 @@
-"""Backbones by name, and the two kinds that are no timm/NAME; another one is a subclass of `Backbone` and a line here."""
+"""Backbones by name, and the two kinds that are no timm/NAME; another one is a subclass of `Backbone`, and a line."""
 
 import sys
 from collections.abc import Callable

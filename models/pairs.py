@@ -1,6 +1,6 @@
 """Pairs of near cells, the straight paths between them, and IRN's losses (Ahn, Cho, Kwak, CVPR 2019, sections 4 and 5).
 
-The affinity of a pair is 1 - the highest boundary on its path. Two labelled cells have the same class or different ones.
+The affinity of a pair is 1 - the highest boundary on its path. Losses ask whether two labelled cells have one class.
 
 losses = affinity_losses(*maps, labels, 10)  # maps of models.affinity; the sum is the published loss
 """

@@ -1,7 +1,4 @@
-"""Refinements of class probabilities by an image's colours: PAR in plain torch, and the dense CRF where it is installed.
-
-The package of the dense CRF is an extra (requirements-extras.txt).
-"""
+"""Refinements of class probabilities by colours: PAR in plain torch, and the dense CRF (requirements-extras.txt)."""
 
 import importlib.util
 import math
