@@ -14,8 +14,7 @@ from data.dataset import Index
 from data.index import open_index
 from evaluation.scores import Evaluation, evaluate_seeds
 from models.classifier import Classifier
-from models.method import Method
-from models.steps.base import Step
+from models.method import Method, Step
 from stages.config import Config
 from stages.dataset_step import DatasetStep
 from stages.dataset_steps import open_steps
