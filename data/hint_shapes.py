@@ -52,6 +52,7 @@ class ShapesOfImage:
     image: str  # its name, as the file gives it
     size: Size | None  # as the file gives it; None where it does not
     shapes: list[Shape]
+    content: str = ""  # digest of the image's file when the hints were given, as this project's page writes it
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def _read_record(where: str, record: Any, faults: Faults) -> list[ShapesOfImage]
         faults.add("record", f"{where}: expected 'image' (a name) and 'shapes' (a list)")
         return []
     try:
-        found = ShapesOfImage(where, image.replace("\\", "/"), _size_of(record), [])
+        content = str(record.get("content") or "")
+        found = ShapesOfImage(where, image.replace("\\", "/"), _size_of(record), [], content)
     except ValueError as error:
         faults.add("sides", f"{where}: {error}")
         return []
@@ -121,8 +123,11 @@ def _read_shape(shape: Any) -> Shape:
 
 
 def _read_coco(path: Path, content: dict[str, Any], faults: Faults) -> list[ShapesOfImage]:
-    """COCO's annotations: an outline where there is one, else a box; crowds are left out."""
-    crowds = set()
+    """COCO's annotations: an outline where there is one, else a box.
+
+    Crowds are left out. Where their class has boxes in the image, they get one, too: it is nowhere outside of boxes.
+    """
+    crowds: list[tuple[dict[str, Any], str]] = []
     try:
         names = {row["id"]: str(row["name"]) for row in content["categories"]}
         found = {}
@@ -134,13 +139,18 @@ def _read_coco(path: Path, content: dict[str, Any], faults: Faults) -> list[Shap
         for row in content["annotations"]:
             shapes, name = found[row["image_id"]].shapes, names[row["category_id"]]
             if is_crowd(row):
-                crowds.add(name)
+                crowds.append((row, name))
             else:
                 shapes.append(_coco_shape(row, name))
+        for row, name in crowds:
+            shapes = found[row["image_id"]].shapes
+            if any(shape.kind == "rectangle" and shape.label == name for shape in shapes):
+                shapes.append(_coco_shape(row | {"segmentation": None}, name))
     except MALFORMED as error:
         faults.add("record", f"{path} is malformed as COCO's file ({type(error).__name__}: {error}); expected {ADVICE}")
         return []
-    if lost := crowds.difference(shape.label for one in found.values() for shape in one.shapes):
+    drawn = {shape.label for one in found.values() for shape in one.shapes}
+    if lost := {name for _, name in crowds} - drawn:
         what = f"all annotations of {min(lost)} are marked iscrowd, as labelling tools mark brush masks"
         faults.add("crowd", f"{path}: {what}, and crowds are left out; set iscrowd to 0, or remove them")
     return list(found.values())

@@ -97,8 +97,13 @@ def open_hints(settings: DataSettings, index: Index, complain: Complain = refuse
 
 
 def fingerprint_of(settings: DataSettings, cache: Path | None = None) -> str:
-    """Changes with the content of the hints; empty where there are none."""
-    return digest(digest_files(_hint_files(Path(settings.hints)), cache)) if settings.hints else ""
+    """Changes with the hints; empty where there are none. In a folder, the name of a file says of which image it is."""
+    if not settings.hints:
+        return ""
+    top = Path(settings.hints)
+    files = _hint_files(top)
+    names = [path.relative_to(top).as_posix() for path in files] if top.is_dir() else []
+    return digest([names, digest_files(files, cache)])
 
 
 def _hint_files(path: Path) -> list[Path]:
@@ -127,6 +132,7 @@ class _Reader:
     def __init__(self, top: str, background: str, rule: TruthRule, index: Index, faults: Faults):
         self.rule, self.index, self.faults, root = rule, index, faults, Path(top)
         self.found: dict[str, Said] = {}
+        self.changed: list[str] = []  # images that were others when their hints were given
         images = [(record.image, record) for record in index.records]
         inside = [(path.relative_to(root) if path.is_relative_to(root) else path, record) for path, record in images]
         self.records = {path.as_posix(): record for path, record in inside}
@@ -157,6 +163,10 @@ class _Reader:
             source = files[0] if len(files) == 1 else files[0].parent
             self.faults.add("empty", f"data.hints: {source} is empty: it says nothing of any pixel; expected {ADVICE}")
         self.faults.report(is_empty=not self.found)
+        remedy = "look whether their hints still fit (python report.py RUN --hints, Go on with a file)"
+        what = "images that have changed since their hints were given"
+        for note in self.finder.note(top) + counted(top, what, self.changed, remedy):
+            logger.warning("data.hints: %s", note)
         return Hints(self.found)
 
     def add_mask(self, path: Path, inside: str) -> None:
@@ -203,6 +213,8 @@ class _Reader:
         size = self._fits(record, found.size, found.where) if record is not None else None
         if record is None or size is None:
             return
+        if found.content and found.content != digest_files([record.image])[0]:
+            self.changed.append(str(record.image))
         is_other = inside.stem != PurePosixPath(record.name).name and inside.stem in self.stems
         folder, is_bare = inside.parent.name, "/" not in found.image
         if is_other or (is_bare and folder in self.folders and folder not in record.image.parts):

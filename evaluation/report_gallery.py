@@ -26,6 +26,7 @@ from stages.reading import build_method
 from stages.threshold import mask_at, with_found_threshold
 from utils.console import progress
 from utils.errors import UserError
+from utils.file_digests import digest_files
 from utils.files import is_whole
 from utils.ignore import IGNORE
 from utils.metrics import ConfusionMatrix
@@ -144,7 +145,8 @@ def _items(
         image = np.array(record.read_image())
         classes = [index.class_names[label] for label in record.labels]
         layers = list(_layers(record, image.shape[:2], index.class_names, palette, run, rows))
-        item = Item(record.name, image_uri(image, side), image.shape[:2], classes, layers)
+        content = digest_files([record.image])[0]
+        item = Item(record.name, image_uri(image, side), image.shape[:2], classes, layers, content=content)
         size += len(item.uri) + sum(len(layer.uri) for layer in layers)
         if size > MOST_BYTES:
             break

@@ -19,6 +19,7 @@ from pages.images import SIDE, image_uri, mask_layer
 from pages.page import Item, Section, Table, css, percent, write_page
 from utils.compute import cores
 from utils.console import progress
+from utils.file_digests import digest_files
 from utils.files import atomic_path, read_json, write_json
 from utils.reading import read_ahead
 from utils.visualize import Tile, contact_sheet, fit
@@ -90,6 +91,7 @@ def _item(output: Path, source: InputImage, entry: dict[str, Any], values: out.C
         classes=[row["name"] for row in classes],
         layers=[mask_layer(LAYER, mask, values.palette, values.names, legend=legend)],
         links=[(text, path) for text, path in links.items() if (output / path).is_file()],
+        content=digest_files([source.path])[0],
         certainty=min((row["score"] for row in classes), default=None),
     )
 

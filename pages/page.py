@@ -90,6 +90,7 @@ class Item:
     classes: Sequence[str] = ()  # what the class filter finds it by
     layers: Sequence[Layer] = ()
     links: Sequence[tuple[str, str]] = ()  # (text, path relative to the page), offered as downloads
+    content: str = ""  # digest of the image's file; hints that are given on the page keep it
     certainty: float | None = None  # 0..1; a person who gives hints sees the least certain images first
 
 

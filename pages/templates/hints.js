@@ -149,7 +149,8 @@
   function save() {
     const given = items.filter((each) => (hints.get(each.title) ?? []).length);
     const records = given.map((each) => (
-      { image: each.title, width: each.size[1], height: each.size[0], shapes: hints.get(each.title) }));
+      { image: each.title, content: each.content, width: each.size[1], height: each.size[0],
+        shapes: hints.get(each.title) }));
     const text = JSON.stringify({ hints: [...records, ...others] }, null, 1);
     const href = URL.createObjectURL(new Blob([text], { type: "application/json" }));
     make("a", { href, download: "hints.json" }).click();
@@ -162,9 +163,10 @@
     try {
       const records = JSON.parse(await file.text()).hints;
       const here = new Map(items.map((each) => [each.title, each]));
-      for (const { image, width, height, shapes: found } of records) {
+      for (const { image, content, width, height, shapes: found } of records) {
         const [rows, columns] = here.get(image)?.size ?? [height, width];
         if (rows !== height || columns !== width) throw Error(`${image} had ${width} x ${height} pixels`);
+        if (content && here.has(image) && content !== here.get(image).content) throw Error(`${image} was another image`);
         const strange = found.find((shape) => ![...Object.values(KINDS), "polygon"].includes(shape.shape_type));
         if (strange) throw Error(`${image} has a ${strange.shape_type}, which this page cannot draw`);
       }

@@ -17,6 +17,7 @@ from data.index import open_index
 from data.settings import DataSettings
 from tests.data.layouts_of_tools import put, put_masks
 from utils.errors import UserError
+from utils.file_digests import digest_files
 from utils.ignore import IGNORE
 
 SIZE = (30, 40)  # of image p0, which shows a cat
@@ -67,7 +68,8 @@ def test_all_formats_say_the_same(data, tmp_path):
     np.testing.assert_array_equal(open_hints(of_coco, index).of("p0").values, expected)
     coco["annotations"][0] = {"id": 1, "image_id": 7, "category_id": 3, "bbox": [5, 6, 10, 6]}
     (tmp_path / "coco.json").write_text(json.dumps(coco))
-    assert open_hints(of_coco, index).of("p0").boxes == ((0, 5, 6, 15, 12),)
+    # The class is nowhere outside of its boxes, so a crowd of it has one, too.
+    assert open_hints(of_coco, index).of("p0").boxes == ((0, 5, 6, 15, 12), (0, 0, 0, 40, 30))
 
     masks = tmp_path / "masks"
     write_mask(masks / "p0.png", expected)
@@ -96,6 +98,27 @@ def test_without_hints_there_are_none_and_the_fingerprint_is_of_the_content(data
     assert fingerprint_of(settings) != first
     write(settings, CAT)
     assert fingerprint_of(settings) == first
+
+
+def test_the_fingerprint_of_a_folder_changes_with_the_image_that_a_file_is_of(data, tmp_path):
+    settings = replace(data[0], hints=str(tmp_path / "masks"))
+    write_mask(tmp_path / "masks/p0.png", np.zeros(SIZE, np.uint8))
+    first = fingerprint_of(settings)
+    (tmp_path / "masks/p0.png").rename(tmp_path / "masks/p1.png")
+    assert fingerprint_of(settings) != first
+
+
+def test_hints_of_an_image_that_has_changed_or_lies_elsewhere_are_told(data, caplog):
+    settings, index = data
+    image = Path(settings.root) / "JPEGImages/p0.jpg"
+    write(settings, CAT, content=digest_files([image])[0])
+    assert open_hints(settings, index)
+    assert not caplog.text
+    write(settings, CAT, content=digest_files([image])[0], image="/other/JPEGImages/p0.jpg")
+    Image.open(image).rotate(180).save(image)
+    assert open_hints(settings, index)
+    assert "images that have changed since their hints were given: 1" in caplog.text
+    assert "first '/other/JPEGImages/p0.jpg'; they were found by the end of the path" in caplog.text
 
 
 def test_the_finer_shape_counts_whatever_the_order():
