@@ -48,6 +48,7 @@ def read_labels(
     finder, faults = Finder(layout.root, layout.images, layout.tree.files), Faults(layout.complain)
     found: dict[str, set[str]] = {}
     lists: dict[str, list[str]] = {}
+    in_none: list[str] = []
     names = [(row.where, row.image) for row in rows.rows]
     again = "keep one of them, with all labels of the image, separated by ';'"
     for index, image in finder.find_rows(names, faults, f"under {layout.root}", again):
@@ -57,13 +58,15 @@ def read_labels(
             known = f"data.classes has {', '.join(classes)}; mend the name or add the class{nearest(label, classes)}"
             faults.add(f"class {label}", f"{row.where}: unknown class '{label}', {known}")
         found[image] = shown & set(classes) if classes else shown
-        if row.split:
-            lists.setdefault(row.split, []).append(image)
+        (lists.setdefault(row.split, []) if row.split else in_none).append(image)
     faults.report(is_empty=not found)
     list_of = {path: name for name, paths in layout.lists.items() for path in paths}
     moved = [path for name, paths in lists.items() for path in paths if list_of.get(path, name) != name]
     remedy = "the column counts: move the images, or mend the column"
     layout.notes += counted(source, "images in the folder of another list than their row says", moved, remedy)
+    if lists:
+        what = "images whose row names no list, while others do"
+        layout.notes += counted(source, what, in_none, "they are in none: fill their cell")
     layout.lists = lists or layout.lists
     layout.notes += [*rows.notes, *finder.note(source)]
     table_names = tuple(name for name in rows.class_names if not rules.is_background(name))

@@ -172,6 +172,15 @@ def frames_of(path: Path) -> int:
         return 1
 
 
+def turn_of(path: Path) -> int:
+    """EXIF's orientation of a file, 1 where it has none; of a PNG only what stands before the pixels."""
+    try:
+        with open_image(path, "image") as image:
+            return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (*DAMAGED_IMAGE, UnreadableImage):
+        return 1
+
+
 def _deep_values(image: Image.Image, path: str | Path, bands: tuple[int, ...]) -> Values | None:
     """What the file holds, where Pillow would not give it in full; None where it does."""
     if image.format == "TIFF":

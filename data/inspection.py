@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image
 
 from data.dataset import Index, Record, check_fit
 from data.faults import Faults, counted, grouped
-from data.images import frames_of, read_values
+from data.images import frames_of, read_values, turn_of
 from data.mask_values import MaskFacts, read_with_facts
+from data.near_copies import near_copies, thumbnail_of
 from data.pixels import DRAWN, NeedsSetting, UnreadableImage, look_of, range_line, range_remedy, unknown_range
 from data.settings import DataConfig
 from data.truth_check import judge
@@ -25,11 +25,7 @@ from utils.reading import load_items
 
 Item = TypeVar("Item")
 LEAST = 3  # images of a class, before it is compared with others
-THUMBNAIL = 32  # pixels of the side of small grey copies, by which images are compared
-ALIKE = 0.93  # correlation of two of them: one scene seen twice; of different photographs of VOC at most 0.88
-# What most images share is taken away before: aligned parts look alike but for what is told apart.
-FAINT = 0.05  # length of what is left of an image, below which it is noise
-USUAL = 1  # image that shares nothing is added, so that a single one does not take itself away
+MIRRORED_OR_UPSIDE_DOWN = (2, 3, 4)  # EXIF's orientations that leave width and height as they are
 
 
 @dataclass(frozen=True)
@@ -51,11 +47,12 @@ class Facts:
     image: Path
     size: tuple[int, int] = (0, 0)  # (H, W), upright; (0, 0) where it cannot be read
     content: str = ""  # fingerprint of its pixels; equal images have equal ones, whatever their format
-    thumbnail: bytes = b""  # its grey copy of `THUMBNAIL` x `THUMBNAIL` pixels
+    thumbnail: bytes = b""  # its small grey copy
     look: str = ""  # `nearly black`, `nearly white`, `flat` or `DRAWN`, as the network sees it; else empty
     depth: Depth | None = None  # its values, where they are not of 8 bits
     frames: int = 1  # images that the file holds
     mask: MaskFacts | None = None  # what its mask holds, where there is one
+    fits_turned: bool = False  # whether a mask of the image as it was before EXIF turned it would have its size, too
     problem: str = ""  # why it, or its mask, cannot be read; a missing range is one problem for all images
     kind: str = ""  # of the problem, where all of one kind are one
 
@@ -139,8 +136,7 @@ def _facts_of(record: Record) -> Facts:
     size = (image.height, image.width)
     content = hashlib.sha256(f"{size}".encode() + image.tobytes()).hexdigest()
     frames = 1 if record.pixels.bands else frames_of(record.image)
-    thumbnail = image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX).tobytes()
-    facts = Facts(record.image, size, content, thumbnail, look_of(np.asarray(image)), depth, frames)
+    facts = Facts(record.image, size, content, thumbnail_of(image), look_of(np.asarray(image)), depth, frames)
     if record.mask is None or not record.mask.is_file():
         return facts
     values, mask = read_with_facts(record.mask, record.truth, record.labels)
@@ -149,7 +145,9 @@ def _facts_of(record: Record) -> Facts:
             check_fit(record, record.mask, values, image)
     except UserError as error:
         return replace(facts, problem=str(error), kind="size")
-    return replace(facts, mask=mask)
+    turn = turn_of(record.image)
+    fits_turned = turn in MIRRORED_OR_UPSIDE_DOWN or (turn > 1 and image.height == image.width)
+    return replace(facts, mask=mask, fits_turned=fits_turned)
 
 
 @dataclass
@@ -243,6 +241,9 @@ def _image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
     yield from _images("images that hold NaN", holes, "it is shown as the low end of the range")
     several = (facts for facts in every if facts.frames > 1)
     yield from _images("files that hold several images", several, "the first of each is read")
+    turned = (facts for facts in every if facts.fits_turned)
+    remedy = "masks are for the upright image: see in contact_sheet.jpg whether they lie on the objects"
+    yield from _images("images that EXIF turns or mirrors, and whose mask fits either way", turned, remedy)
     labels = {record.image: record.labels for index in findings.lists.values() for record in index.records}
     for group in same_content(every):
         differ = " and have different labels" if len({labels[path] for path in group}) > 1 else ""
@@ -255,31 +256,8 @@ def _image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
         yield from _images(what.format("are in", " too"), (one for one in new if one.content in known), remedy)
         others = [facts for facts in new if facts.content not in known]
         nearly = what.format("are nearly the same as one of", "")
-        yield from counted("images", nearly, list(_nearly_like(others, trained)), remedy)
-
-
-def _nearly_like(found: Sequence[Facts], others: Sequence[Facts]) -> Iterator[str]:
-    """Those of which one of the others is a near copy, with it: another exposure, or the next frame of a video."""
-    known = [facts for facts in others if facts.thumbnail]
-    pixels = _standardised(known)
-    usual = pixels.sum(axis=0) / (len(known) + USUAL)
-    thumbnails = _of_length_one(pixels - usual, FAINT)
-    for facts in found if known else ():
-        if facts.thumbnail:
-            own = _of_length_one(_standardised([facts]) - usual, FAINT)[0]
-            if (similarity := thumbnails @ own).max() > ALIKE:
-                yield f"{facts.image} (like {known[similarity.argmax()].image})"
-
-
-def _standardised(found: Sequence[Facts]) -> np.ndarray:
-    """(N, pixels) float32: thumbnails of mean 0 and length 1, shorter where they have no contrast."""
-    pixels = np.frombuffer(b"".join(facts.thumbnail for facts in found), np.uint8).reshape(-1, THUMBNAIL**2)
-    return _of_length_one(pixels - pixels.mean(axis=1, keepdims=True, dtype=np.float32), THUMBNAIL)
-
-
-def _of_length_one(rows: np.ndarray, least: float) -> np.ndarray:
-    """Rows divided by their length, or by `least` where they are shorter."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), least)
+        pairs = ([(one.image, one.thumbnail) for one in facts if one.thumbnail] for facts in (others, trained))
+        yield from counted("images", nearly, list(near_copies(*pairs)), remedy)
 
 
 def _images(what: str, found: Iterable[Facts], remedy: str) -> list[str]:

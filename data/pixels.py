@@ -5,6 +5,7 @@ which bands are red, green and blue. A file of a few kilobytes can unpack to mor
 of this process (`data.max_pixels`) is refused before a pixel is decoded.
 """
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -140,10 +141,10 @@ def range_remedy(example: str) -> str:
 
 def range_line(low: float, high: float) -> str:
     """The option that states a range in which these values lie, as it is typed: whole powers of two, or 0..1."""
-    if low < 0 or (high > 1 and high != int(high)):
+    if low < 0 or (high > 1 and high != int(high) and not 128 <= high <= 255):  # up to 255: those of 8 bits, averaged
         low, high = np.floor(low), np.ceil(high)
     else:
-        low, high = 0, 1 if high <= 1 else 2 ** int(high).bit_length() - 1
+        low, high = 0, 1 if high <= 1 else 2 ** math.ceil(high).bit_length() - 1
     return f"--set 'data.range=[{low:g}, {high:.10g}]'"
 
 

@@ -1,7 +1,8 @@
 """Truth that cannot be right: all masks of a list together, compared with the labels of their images.
 
 Masks that contradict labels are told with their counts, and can be evaluated. Refused is what no figure can come from:
-masks without any class of the list, with values of no class, or whose palette says that they were read the wrong way.
+masks without any class of the list, nearly all of other classes than the labels, with values of no class, or whose
+palette says that they were read the wrong way.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +14,7 @@ from data.mask_values import BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD, MOST_KEYS
 from utils.ignore import IGNORE
 
 LEAST = 3  # images with a label that is in none of their masks, before its class is named
+FEW, NEARLY_ALL = 10, 0.9  # masks of other classes than the labels, at least, and their part of those with a label
 IGNORE_COLOUR = "#e0e0c0"  # of VOC's palette
 Row = tuple[Record, MaskFacts]
 
@@ -52,7 +54,7 @@ def judge(rows: Sequence[Row], rule: TruthRule, class_names: tuple[str, ...]) ->
         return verdict
     verdict.problems += _objects_of_255(whole, rule)
     reason, inverted = palette_reason(whole, rule)
-    contradictions, are_many = _contradictions(whole, rule)
+    contradictions, are_many, are_all = _contradictions(whole, rule)
     if reason:  # a problem where labels and palettes both say so
         (verdict.problems if inverted or are_many else verdict.notes).append(reason)
     framed = [row for row in whole if row[1].frame]
@@ -62,7 +64,7 @@ def judge(rows: Sequence[Row], rule: TruthRule, class_names: tuple[str, ...]) ->
         verdict.notes.append(f"{what}, first {framed[0][0].mask}; {remedy}")
     verdict.notes += _no_background(whole, rule)
     if contradictions:
-        verdict.notes.append(contradictions)
+        (verdict.problems if are_all else verdict.notes).append(contradictions)
     return verdict
 
 
@@ -119,8 +121,11 @@ def _no_background(rows: Sequence[Row], rule: TruthRule) -> Iterator[str]:
     yield f"{what}, so an object that is drawn too large loses nothing; {remedy}"
 
 
-def _contradictions(rows: Sequence[Row], rule: TruthRule) -> tuple[str, bool]:
-    """A message about masks and labels that contradict each other, and whether these are most of the list."""
+def _contradictions(rows: Sequence[Row], rule: TruthRule) -> tuple[str, bool, bool]:
+    """A message about masks and labels that contradict each other, and whether these are most of the list.
+
+    Also whether nearly all masks lack a class of their label and hold another, so that no figure can come from them.
+    """
     shown = {record.name: set(facts.values) - {0, IGNORE} for record, facts in rows}
     wanted = {record.name: {label + 1 for label in record.labels} for record, _ in rows}
     missing = [record for record, _ in rows if wanted[record.name] - shown[record.name]]
@@ -133,7 +138,9 @@ def _contradictions(rows: Sequence[Row], rule: TruthRule) -> tuple[str, bool]:
         if len(having) >= LEAST and not any(value in values for values in having):
             nowhere.append(f"{name} ({len(having)} images)")
     if not wrong:
-        return "", False
+        return "", False, False
+    swapped = {record.name for record in missing} & {record.name for record in beyond}
+    are_all = len(swapped) >= max(FEW, NEARLY_ALL * len(labelled))
     are_many = bool(nowhere) or (len(wrong) >= LEAST and 2 * len(wrong) > len(rows))
     message = (
         f"the masks of {len(wrong)} of {len(rows)} images contradict their labels ({len(missing)} lack a class of the "
@@ -143,7 +150,7 @@ def _contradictions(rows: Sequence[Row], rule: TruthRule) -> tuple[str, bool]:
         message += f"; no mask holds {', '.join(nowhere)} for an image with that label"
     if are_many:
         message += "; correct masks or labels, or give the classes in the order of the mask values (data.classes)"
-    return message, are_many
+    return message, are_many, are_all
 
 
 def palette_reason(rows: Sequence[Row], rule: TruthRule, remedy: str = "") -> tuple[str, bool]:

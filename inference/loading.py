@@ -48,8 +48,8 @@ def load_predictor(
         allowed: names of the only classes to find; empty allows all.
         tile: images longer than this many pixels are read in tiles of that side; 0 reads all images whole.
     """
-    if tile and tile < LEAST_TILE:
-        raise UserError(f"--tile {tile}: expected at least {LEAST_TILE} pixels, or 0 for whole images")
+    if tile and not (isinstance(tile, int) and tile >= LEAST_TILE):
+        raise UserError(f"--tile {tile!r}: expected at least {LEAST_TILE} pixels, or 0 for whole images")
     kind: Callable[..., Predictor] = ImagenetPredictor
     network: Classifier | Segmenter
     if str(model_path) == IMAGENET:

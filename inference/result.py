@@ -11,7 +11,7 @@ from PIL import Image
 
 from data.artifacts import voc_palette, write_mask
 from data.images import DAMAGED_IMAGE, array_to_rgb, image_to_rgb, read_image
-from data.pixels import AUTO, PixelRule
+from data.pixels import AUTO, NeedsSetting, PixelRule
 from inference.output_folder import OPACITY, Found, classes_on, to_values
 from inference.predictor import Prediction, Predictor
 from utils.errors import UserError
@@ -107,4 +107,7 @@ def to_pixels(image: str | Path | Image.Image | np.ndarray | torch.Tensor, rule:
             f"predict: the array is {array.shape}, which looks like (bands, H, W), and expected is (H, W, bands); give "
             "image.transpose(1, 2, 0), of a tensor image.permute(1, 2, 0)"
         )
-    return array_to_rgb(array, rule, "predict: the array")
+    try:
+        return array_to_rgb(array, rule, "predict: the array")
+    except NeedsSetting as error:
+        raise UserError(f"{error}; here: predict(image, settings=['data.range=[LOW, HIGH]'])") from error

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 import data.check
 import data.dataset
 import data.inspection
-from data.artifacts import write_mask
+from data.artifacts import read_mask, write_mask
 from data.check import check, figures, main, report
 from data.settings import DataSettings
 from stages.config import Config
@@ -135,6 +135,20 @@ def test_masks_of_the_validation_list(make_voc):
     assert any("images of list 'val' that are in list 'train' too, of 6: 1, first" in note for note in findings.notes)
     like = f"of list 'train', of 6: 1, first {root}/JPEGImages/p2.jpg (like {root}/JPEGImages/p0.jpg); figures on"
     assert [like in note for note in findings.notes if "nearly" in note] == [True]
+
+
+@pytest.mark.parametrize(("turn", "size", "is_told"), [(3, (30, 40), True), (6, (30, 40), False), (6, (30, 30), True)])
+def test_images_that_exif_turns_and_whose_mask_fits_either_way_are_told(make_voc, turn, size, is_told):
+    root = make_voc(3, size)
+    path = root / "JPEGImages/p2.jpg"  # of list val
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = turn
+    Image.open(path).save(path, exif=exif)
+    if turn == 6:
+        mask = read_mask(root / "SegmentationClass/p2.png")
+        write_mask(root / "SegmentationClass/p2.png", np.rot90(mask, -1).copy())
+    notes = check(settings(root, "voc")).notes
+    assert any("that EXIF turns or mirrors, and whose mask fits either way: 1" in note for note in notes) == is_told
 
 
 def test_parts_that_lie_alike_are_not_the_same_image(make_voc):

@@ -152,6 +152,12 @@ def test_a_table_that_contradicts_the_folders_and_masks_of_many_values_are_told(
     assert "images in the folder of a class that they do not have: 1, first dog/2.jpg" in notes
 
 
+def test_rows_that_name_no_list_while_others_do_are_told(tmp_path):
+    put(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    put_text(tmp_path, "labels.csv", "image,label,split\n1.jpg,cat,train\n2.jpg,dog,val\n3.jpg,dog,\n")
+    assert "images whose row names no list, while others do: 1, first 3.jpg" in " ".join(open_folder(tmp_path).notes)
+
+
 def test_lists_tables_and_folders_that_say_something_else_are_told(tmp_path):
     put(tmp_path, "train/1.jpg", "val/2.jpg")
     put_text(tmp_path, "labels.csv", "image,label,split\ntrain/1.jpg,cat,val\nval/2.jpg,dog,train\n")

@@ -97,7 +97,13 @@ def test_percentiles_are_of_each_image_and_what_is_no_number_is_an_end_of_the_ra
     ("highest", "refused"), [(255, True), (4095, True), (32767, True), (32768, False), (65535, False)]
 )
 def test_a_series_of_fewer_bits_than_its_files_is_refused_with_the_line_to_add(tmp_path, highest, refused):
-    limits = ((0, 0.97, "[0, 1]"), (3, 4000, "[0, 4095]"), (-1.5, 3.2, "[-2, 4]"), (0, 1.3, "[0, 2]"))
+    limits = (
+        (0, 0.97, "[0, 1]"),
+        (3, 4000, "[0, 4095]"),
+        (-1.5, 3.2, "[-2, 4]"),
+        (0, 1.3, "[0, 2]"),
+        (1, 249.7, "[0, 255]"),
+    )
     assert [range_line(low, high) for low, high, _ in limits] == [f"--set 'data.range={line}'" for *_, line in limits]
     for number in range(3):
         tifffile.imwrite(tmp_path / f"{number}.tif", np.rint(RAMP * highest / (number + 1)).astype(np.uint16))

@@ -103,6 +103,15 @@ def test_masks_of_other_classes_are_told_with_counts_and_can_be_evaluated(given,
     assert ("; correct masks or labels" in verdict.notes[0]) == (len(given) > 6 or "no mask" in says)
 
 
+def test_masks_that_are_nearly_all_of_other_classes_than_their_labels_are_refused():
+    swapped = [((0,), (0, 2))] * 5 + [((1,), (0, 1))] * 4
+    assert judge(rows(*swapped), RULE, NAMES).problems == []  # few
+    (problem,) = judge(rows(*swapped, ((1,), (0, 1)), OF_CAT), RULE, NAMES).problems
+    assert "the masks of 10 of 11 images contradict their labels" in problem
+    beside = [((0,), (0, 1, 2))] * 20  # labels name the main class only
+    assert judge(rows(*beside), RULE, NAMES).problems == []
+
+
 def test_values_of_no_class_are_told_once_with_the_line_to_add():
     (problem,) = judge(rows(*[((0,), (0, 8))] * 3, *[((1,), (0, 12, 255))] * 3), AS_IS, NAMES).problems
     assert "p0.png has value 8; expected 0..2 or 255 (6 such); found 0, 8, 12, 255;" in problem
