@@ -45,8 +45,7 @@ from stages.config import Config, load_config
 from utils.console import QUIET, add_console_options, say, setup_console
 from utils.distributed import from_main, is_main, run_processes
 from utils.errors import UserError
-from utils.files import remove_leftovers
-from utils.lock import lock_folder
+from utils.files import lock_folder, remove_leftovers
 
 PHOTOGRAPHS = Path(__file__).parent / "checkpoints/voc12_compact.pth"  # a network of VOC's classes (its README.md)
 SOME = 5  # unreadable files, or classes, on the screen; predictions.json has all

@@ -19,16 +19,15 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from data.hints import open_hints
 from evaluation.report_page import keep_report_page, update_report_page
 from evaluation.stages import pipeline
 from stages.config import check_choices, load_fitting_config, resolve_choices
-from stages.files import REPORT_PAGE
-from stages.hints import check_hints
+from stages.files import REPORT_PAGE, seed_index
 from utils.config_file import add_setting_options
 from utils.console import add_console_options, setup_console
 from utils.distributed import is_main, run_processes
-from utils.files import remove_leftovers
-from utils.lock import lock_folder
+from utils.files import lock_folder, remove_leftovers
 from utils.pipeline import run_stages
 from utils.run import Run
 
@@ -53,7 +52,8 @@ def main() -> None:
     overrides = args.set + ([f"run={args.run}"] if args.run else [])
     cfg, recipe = load_fitting_config(args.config, args.preset, overrides)
     check_choices(cfg)
-    check_hints(cfg)
+    if cfg.data.hints:  # those that cannot be read are told before any work
+        open_hints(cfg.data, seed_index(cfg))
     cfg, choice = resolve_choices(cfg)
     stages = pipeline()
     only, redo = ([name.strip() for name in given.split(",") if name.strip()] for given in (args.stages, args.redo))

@@ -37,7 +37,7 @@ from utils.console import progress
 from utils.errors import UserError, run_script
 from utils.files import write_json
 from utils.ignore import IGNORE
-from utils.metrics import ConfusionMatrix, iou_of, miou_of
+from utils.metrics import ConfusionMatrix
 from utils.reading import read_ahead
 from utils.run import RUN_SETTINGS, run_of
 
@@ -106,11 +106,12 @@ def error_figures(bands: Tensor, class_names: tuple[str, ...]) -> tuple[dict[str
     """
     counts, errors, iou = bands.sum(dim=0), {}, {}
     for name, wrong in error_kinds(bands).items():
-        without = corrected(counts, wrong)
+        without = ConfusionMatrix(len(counts), corrected(counts, wrong))
         share = wrong.sum().double() / counts.sum()
-        errors[name] = {"pixels": finite(share), "miou_without": finite(miou_of(without))}
-        iou[name] = iou_of(without)
-    gains = torch.stack([iou[part] - iou_of(counts) for part in PARTS]).nan_to_num()
+        errors[name] = {"pixels": finite(share), "miou_without": finite(without.miou())}
+        iou[name] = without.iou()
+    before = ConfusionMatrix(len(counts), counts).iou()
+    gains = torch.stack([iou[part] - before for part in PARTS]).nan_to_num()
     classes = {
         name: {
             "iou_without": {part: finite(iou[part][index]) for part in PARTS},

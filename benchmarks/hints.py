@@ -24,7 +24,7 @@ from data.artifacts import write_mask
 from data.index import open_index
 from data.inspection import spread
 from stages.config import load_config
-from stages.lists import seed_list
+from stages.files import seed_list
 from utils.config_file import add_setting_options
 from utils.console import progress
 from utils.errors import UserError, run_script, script_parser

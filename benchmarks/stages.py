@@ -42,9 +42,8 @@ from models.segmenter import build_segmenter
 from stages.config import Config, load_config
 from stages.files import AFFINITY
 from stages.networks import save_network
-from stages.pseudo import write_pseudo_masks
+from stages.pseudo import mask_of, write_pseudo_masks
 from stages.reading import SeedFolders, build_method, change_seeds, prepare, to_seed, whole_images
-from stages.refinement import mask_of
 from stages.settings import PseudoSettings
 from stages.walk import open_boundary_walk
 from utils.compute import Compute, choose_compute

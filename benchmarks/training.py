@@ -30,9 +30,8 @@ from models.classifier import build_classifier
 from models.segmenter import build_segmenter
 from stages.cam import classification_losses
 from stages.config import Config, load_config
-from stages.networks import Network
+from stages.networks import Network, plan_of, train_on_crops
 from stages.segment import mask_losses
-from stages.training import plan_of, train_on_crops
 from utils.engine import Losses
 from utils.errors import run_script
 from utils.optimisation import Optimisation

@@ -16,8 +16,7 @@ from data.layouts import Layout, classes_in_names, is_like_a_list
 from data.tables import natural, start_of
 from data.tool_labels import is_yolo, label_studio_tasks, read_label_studio, read_yolo
 from data.tree import DOCUMENTS, SAMPLE, Tree, are_drawn
-from utils.choices import nearest
-from utils.errors import UserError
+from utils.errors import UserError, nearest
 
 IN_NAMES = "names"  # data.labels of this value: file names begin with the class
 ROBOFLOW_COCO, ROBOFLOW_CSV = "_annotations.coco.json", "_classes.csv"

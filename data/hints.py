@@ -25,8 +25,7 @@ from data.mask_values import TruthRule, read_with_facts, truth_rule
 from data.settings import DataSettings
 from data.tree import scan
 from data.truth_check import palette_reason
-from utils.choices import nearest
-from utils.errors import UserError
+from utils.errors import UserError, nearest
 from utils.file_digests import digest_files
 from utils.files import digest
 from utils.ignore import IGNORE

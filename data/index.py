@@ -24,8 +24,7 @@ from data.settings import DataSettings
 from data.shapes import open_shapes
 from data.tables import read_class_names
 from data.voc import open_voc
-from utils.choices import pick
-from utils.errors import UserError
+from utils.errors import UserError, pick
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,7 @@ from PIL import Image
 from data.image_names import composed
 from data.images import DAMAGED_IMAGE, open_image, orientation_of
 from data.tiff import upright
-from utils.choices import nearest
-from utils.errors import UserError
+from utils.errors import UserError, nearest
 from utils.ignore import IGNORE
 
 BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD = "background", "ignore", "label"

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from utils.config_file import parse_overrides, read_values
-from utils.config_values import build_parts
+from utils.config_file import build_parts, parse_overrides, read_values
 from utils.settings import Part, Problem, RunSettings, known_keys, setting
 
 

@@ -41,7 +41,7 @@ from stages.config import Config, load_config
 from stages.dataset_steps import FullMethod
 from stages.files import CONTEXT
 from stages.networks import load_classifier
-from stages.refinement import mask_of
+from stages.pseudo import mask_of
 from utils.compute import choose_compute
 from utils.errors import UserError, run_script, script_parser
 from utils.files import atomic_path, write_json

@@ -16,13 +16,12 @@ from evaluation.scores import Evaluation, evaluate_seeds
 from models.classifier import Classifier
 from models.method import Method, Step
 from stages.config import Config
-from stages.dataset_step import DatasetStep
 from stages.dataset_steps import open_steps
-from stages.files import ABLATION, CLASSIFIER
-from stages.lists import require_image_space
+from stages.files import ABLATION, CLASSIFIER, require_image_space
 from stages.networks import load_classifier
 from stages.reading import (
     Change,
+    DatasetStep,
     SeedFolders,
     build_method,
     change_seeds,

@@ -16,7 +16,7 @@ from evaluation.truth import check_truth, why_no_truth
 from inference.segmenter import SegmenterPredictor
 from models.segmenter import Segmenter, cell_probabilities, most_likely
 from stages.config import MACHINE, Config
-from stages.lists import require_image_space
+from stages.files import require_image_space
 from stages.reading import prepare, whole_images
 from utils.compute import choose_compute
 from utils.distributed import from_main

@@ -16,8 +16,7 @@ from models.classifier import Classifier
 from models.segmenter import Segmenter
 from stages.config import Config, load_config
 from stages.dataset_steps import used_steps
-from stages.files import PREDICTIONS, PSEUDO, SEEDS, SEGMENTER
-from stages.lists import seed_list
+from stages.files import PREDICTIONS, PSEUDO, SEEDS, SEGMENTER, seed_list
 from stages.networks import load_segmenter
 from stages.reading import build_method
 from stages.threshold import with_found_threshold

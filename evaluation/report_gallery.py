@@ -20,8 +20,7 @@ from pages.images import SIDE, heat_layer, image_uri, mask_layer
 from pages.page import Item, Layer, Section, write_page
 from stages.config import Config
 from stages.dataset_steps import used_steps
-from stages.files import ABLATION, CHANGED_ABLATION, HINTS_PAGE, PREDICTIONS, PSEUDO, PSEUDO_ABLATION, SEEDS
-from stages.lists import seed_index
+from stages.files import ABLATION, CHANGED_ABLATION, HINTS_PAGE, PREDICTIONS, PSEUDO, PSEUDO_ABLATION, SEEDS, seed_index
 from stages.reading import build_method
 from stages.threshold import mask_at, with_found_threshold
 from utils.console import progress

@@ -15,9 +15,8 @@ from stages.config import Config, changed_settings
 from stages.files import REPORT, REPORT_IMAGES, REPORT_PAGE
 from utils.bootstrap import DRAWS, LEVEL
 from utils.files import digest, read_json
-from utils.metrics_log import read_metrics
 from utils.pipeline import Stage
-from utils.run import RUN_RECORD, RUN_SETTINGS, Run, duration
+from utils.run import RUN_RECORD, RUN_SETTINGS, Run, duration, read_metrics
 
 CONFUSIONS = 15  # lines of their table
 EVERY = 60.0  # seconds between pages while a network is trained

@@ -98,7 +98,7 @@ class Evaluation:
         pixels that are given background.
         """
         counts = self.matrix.counts.double()
-        others = {name: getattr(self.matrix, name)() for name in ("iou", "precision", "recall", "found", "drawn_right")}
+        others = self.matrix.of_classes()
         rows = {}
         for value, name in enumerate(("background", *self.class_names)):
             over = counts[0, value] / counts[0].sum() if value else counts[0, 1:].sum() / counts[0].sum()

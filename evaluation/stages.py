@@ -9,12 +9,21 @@ from evaluation.predictions import open_validation
 from evaluation.report import make_report, no_truth
 from models.steps import STEPS
 from stages.cam import train_classifier
-from stages.dataset_step import DatasetStep
 from stages.dataset_steps import DATASET_STEPS, change_list, fit_step, last_seeds
-from stages.files import CLASSIFIER, PSEUDO, REPORT, REPORT_IMAGES, SEEDS, SEGMENTER
+from stages.files import (
+    CLASSIFIER,
+    PSEUDO,
+    REPORT,
+    REPORT_IMAGES,
+    SEEDS,
+    SEGMENTER,
+    list_complete,
+    list_fingerprint,
+    seed_list,
+)
 from stages.hints import with_hints
-from stages.lists import list_complete, list_fingerprint, seed_list
 from stages.pseudo import make_pseudo_masks
+from stages.reading import DatasetStep
 from stages.seeds import make_seeds
 from stages.segment import train_segmenter
 from stages.settings import Config

@@ -19,7 +19,7 @@ from data.tree import scan
 from inference.images import MASKS
 from inference.output_folder import CLASSES, PREDICTIONS
 from stages.config import load_config
-from stages.lists import seed_list
+from stages.files import seed_list
 from utils.errors import UserError
 from utils.ignore import IGNORE
 from utils.names import fault_of, shown

@@ -12,8 +12,8 @@ from models.classifier import Classifier
 from models.pseudo import upsample
 from models.reading import normalise_maps, read
 from stages.dataset_steps import FullMethod
+from stages.pseudo import mask_of
 from stages.reading import predicted_classes
-from stages.refinement import mask_of
 from stages.threshold import with_found_threshold
 from utils.errors import UserError
 from utils.file_digests import digest_files

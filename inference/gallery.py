@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
@@ -84,16 +85,16 @@ def _item(output: Path, source: InputImage, entry: dict[str, Any], values: out.C
         for row in classes
     ]
     links = {"overlay": file_of(source, OVERLAYS), "mask": file_of(source, MASKS), "maps": file_of(source, MAPS)}
-    return Item(
+    item = Item(
         title=entry["image"],
         uri=image_uri(_read(output, source, SIDE)),
         size=mask.shape,
         classes=[row["name"] for row in classes],
         layers=[mask_layer(LAYER, mask, values.palette, values.names, legend=legend)],
         links=[(text, path) for text, path in links.items() if (output / path).is_file()],
-        content=digest_files([source.path])[0],
         certainty=min((row["score"] for row in classes), default=None),
     )
+    return replace(item, content=digest_files([source.path])[0])
 
 
 def _write_sheet(output: Path, done: Done, values: out.ClassValues) -> None:

@@ -17,8 +17,7 @@ from data.images import IMAGE_SUFFIXES, read_image
 from data.label_table import read_label_table
 from data.pixels import AUTO, PixelRule
 from data.tree import DONE, OUTPUT, find_images
-from utils.choices import nearest
-from utils.errors import UserError
+from utils.errors import UserError, nearest
 from utils.names import shown
 
 logger = logging.getLogger(__name__)

@@ -110,4 +110,4 @@ def to_pixels(image: str | Path | Image.Image | np.ndarray | torch.Tensor, rule:
     try:
         return array_to_rgb(array, rule, "predict: the array")
     except NeedsSetting as error:
-        raise UserError(f"{error}; here: predict(image, settings=['data.range=[LOW, HIGH]'])") from error
+        raise UserError(f"{error}; here: write predict(image, settings=['data.range=[LOW, HIGH]'])") from error

@@ -13,7 +13,7 @@ from inference.tiles import decide, read_tiles
 from models.pseudo import upsample
 from models.runtime import open_runtime
 from models.segmenter import Segmenter, cell_probabilities, may_win, restrict_to
-from stages.refinement import refiner
+from stages.pseudo import refiner
 from utils.settings import settings_dict
 
 # What a segmenter takes of the section `pseudo`.

@@ -17,8 +17,7 @@ from models.layers import speed_up_depthwise
 from models.timm_chain import TimmBackbone, require_name
 from models.weights import Weights, fitting, read_weights
 from utils.checkpoint import load_tensors
-from utils.choices import pick
-from utils.errors import UserError
+from utils.errors import UserError, pick
 
 COMPACT = "efficientnet_lite0"
 TIMM = "timm/"

@@ -18,14 +18,11 @@ from models.hints import ImageHints
 from models.pairs import affinity_losses
 from models.pseudo import confident_labels
 from stages.affinity_sheet import draw_affinity
-from stages.files import AFFINITY, CONFIDENT
-from stages.lists import seed_index
-from stages.networks import save_network
-from stages.pseudo import SeedMasks, write_masks
+from stages.files import AFFINITY, CONFIDENT, seed_index
+from stages.networks import plan_of, save_network, train_on_crops
+from stages.pseudo import SeedMasks, refiner, write_masks
 from stages.reading import prepare, whole_images
-from stages.refinement import refiner
 from stages.settings import Config, PseudoSettings
-from stages.training import plan_of, train_on_crops
 from utils.compute import Compute
 from utils.distributed import gather, is_main
 from utils.ignore import IGNORE
@@ -63,7 +60,7 @@ def train_affinity(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     index = seed_index(cfg)
     settings, sides = cfg.part("affinity_training"), cfg.part("affinity")
     masks = SeedMasks(index, seeds, partial(_confident_labels, settings), open_hints(cfg.data, index))
-    written = write_masks(masks, run.fresh_folder(CONFIDENT), cfg.workers, "confident labels")
+    write_masks(masks, run.fresh_folder(CONFIDENT), cfg.workers, "confident labels")
     torch.manual_seed(cfg.seed)
     network = build_affinity_net(cfg.model.backbone, cfg.model.weights, settings.displacement)
     size, backbone = settings.crop_size, network.backbone
@@ -77,9 +74,7 @@ def train_affinity(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     save_network(run.path(AFFINITY), "affinity", network, index.class_names, cfg, figures)
     if is_main():
         draw_affinity(cfg, network, plan.compute, index, run)
-    names = {"not_confident_share": "ignored_share", "background_share": "background_share"}  # here -> in `written`
-    shares = {name: written[theirs] for name, theirs in names.items() if theirs in written}
-    return {"images": len(index), **shares, **figures}
+    return {"images": len(index), **figures}
 
 
 def pair_losses(network: nn.Module, batch: dict[str, Any], radius: int) -> dict[str, Tensor]:
@@ -99,9 +94,8 @@ def _confident_labels(
         maps = hints.hold(maps)
     if len(classes):
         refinement = refiner(settings.refine, TEN_ITERATIONS, np.array(record.read_image()))
-    labels = confident_labels(
-        maps, classes, fg_threshold=settings.fg_threshold, bg_threshold=settings.bg_threshold, refiner=refinement
-    )
+    thresholds = {name: getattr(settings, name) for name in ("fg_threshold", "bg_threshold")}
+    labels = confident_labels(maps, classes, refiner=refinement, **thresholds)
     return labels if hints is None else hints.write_into(labels)
 
 

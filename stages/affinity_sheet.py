@@ -34,11 +34,9 @@ def draw_affinity(cfg: Config, network: AffinityNet, compute: Compute, index: In
         with compute.autocast():
             edge = boundary(network, pixels, least_side=least_side).float().cpu()
             field = displacement(network, pixels, least_side).float().cpu() if network.has_displacement else None
-        row = [
-            Tile(image, ", ".join(index.class_names[label] for label in record.labels)),
-            Tile(overlay(image, confident, voc_palette()), "confident labels, the rest hatched"),
-            Tile(heatmap(image, edge.numpy()), "boundary"),
-        ]
+        row = [Tile(image, ", ".join(index.class_names[label] for label in record.labels))]
+        row.append(Tile(overlay(image, confident, voc_palette()), "confident labels, the rest hatched"))
+        row.append(Tile(heatmap(image, edge.numpy()), "boundary"))
         if field is not None:
             row.append(Tile(direction_image(field), "displacement by direction"))
             row.append(Tile(overlay(image, instance_mask(field, confident), bright_palette()), "instances"))

@@ -14,9 +14,8 @@ from models.classifier import Classifier, StageLogits, build_classifier
 from models.layers import share_statistics
 from stages.files import CLASSIFIER
 from stages.learned import classifier_warnings, tell, together, what_classes_learned
-from stages.networks import save_network
+from stages.networks import plan_of, save_network, train_on_crops
 from stages.settings import Config
-from stages.training import plan_of, train_on_crops
 from utils.compute import choose_compute
 from utils.distributed import total
 from utils.errors import UserError

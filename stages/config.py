@@ -14,28 +14,21 @@ from models.backbone import find_builder
 from models.refinement import has_dense_crf, no_dense_crf
 from models.steps import STEPS
 from stages.dataset_steps import DATASET_STEPS
-from stages.refinement import REFINEMENTS
+from stages.pseudo import REFINEMENTS
 from stages.settings import Config as Config
 from stages.walk import WALKS
-from utils.choices import pick
-from utils.config_file import flatten, parse_overrides, read_values
-from utils.config_values import Given, build_parts
+from utils.config_file import Given, build_parts, flatten, parse_overrides, read_values
 from utils.distributed import from_main
+from utils.errors import pick
 from utils.settings import Part, known_keys
 
 logger = logging.getLogger(__name__)
 
 MACHINE = ("run", "checkpoint", "device", "workers")  # what is of the machine, and changes no result
-RENAMED = {"affinity.lr_displacement_factor": "affinity.lr_head_factor"}
 RENAMED_VALUES = {"infer.quality": {"full": "normal"}}  # in files of earlier versions
-# Settings of earlier versions, with the value at which they did nothing: a file that has that value is as it was.
-REMOVED = {
-    "ibb.find_threshold": False,
-    "affinity.feature_least": 0,
-    "segment.average": 0,
-    "segment.paste": 0,
-    "segment.image_loss": 0,
-}
+# Settings of earlier versions, and the value at which they did nothing (false is 0): a file that has it is as it was.
+REMOVED = dict.fromkeys(("ibb.find_threshold", "affinity.feature_least"), 0)
+REMOVED |= dict.fromkeys(("segment.average", "segment.paste", "segment.image_loss"), 0)
 
 
 def parts() -> list[Part]:
@@ -97,8 +90,7 @@ def config_from_dict(nested: dict[str, Any], where: str) -> Config:
     """The configuration that `to_dict` wrote, for example inside a checkpoint; unknown settings are warned of."""
     flat = flatten(nested, lambda key: where, _sections())
     known = known_keys(parts())
-    flat = _still_meant({RENAMED.get(key, key): value for key, value in flat.items()})
-    if unknown := sorted(flat.keys() - known.keys()):
+    if unknown := sorted(_still_meant(flat).keys() - known.keys()):
         logger.warning("%s: settings %s are not known here and are left out", where, ", ".join(unknown))
     return _build({key: value for key, value in flat.items() if key in known})
 
@@ -136,7 +128,7 @@ def _build(values: Given) -> Config:
     for key in values.keys() & RENAMED_VALUES.keys():
         value, where = values[key]
         values[key] = RENAMED_VALUES[key].get(str(value), value), where
-    built = build_parts(parts(), values, RENAMED)
+    built = build_parts(parts(), values)
     run = built.pop("")
     chosen = tuple(built.pop(f"steps.{step.name}") for step in STEPS)
     own = {part: built.pop(part.attribute) for step in DATASET_STEPS for part in step.settings}

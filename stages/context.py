@@ -16,12 +16,10 @@ from models.context import ContextDiscriminant, ContextStatistics, context_stage
 from models.hints import ImageHints
 from models.pseudo import upsample
 from models.reading import Views, map_size, normalise_maps, read_features, unit_features
-from stages.dataset_step import Apply, DatasetStep, Fit
-from stages.files import CLASSIFIER, CONTEXT
+from stages.files import CLASSIFIER, CONTEXT, require_network_space, seed_index
 from stages.hints import image_hints_of
-from stages.lists import require_network_space, seed_index
 from stages.networks import load_classifier, save_network
-from stages.reading import Change, prepare, whole_images
+from stages.reading import Apply, Change, DatasetStep, Fit, prepare, whole_images
 from stages.settings import Config
 from utils.compute import choose_compute
 from utils.distributed import total

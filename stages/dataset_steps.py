@@ -11,12 +11,10 @@ from data.hints import open_hints
 from models.classifier import Classifier
 from models.method import Trace
 from stages.context import CONTEXT_STEP
-from stages.dataset_step import DatasetStep, Fit
-from stages.files import SEEDS, last_classifier
+from stages.files import SEEDS, last_classifier, seed_index
 from stages.ibb import BLUR_STEP
-from stages.lists import seed_index
 from stages.networks import load_classifier
-from stages.reading import Change, SeedFolders, build_method, change_seeds, prepare, to_seed_grid
+from stages.reading import Change, DatasetStep, Fit, SeedFolders, build_method, change_seeds, prepare, to_seed_grid
 from stages.settings import Config
 from stages.walk import WALK_STEP
 from utils.compute import Compute, reading_compute

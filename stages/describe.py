@@ -28,9 +28,8 @@ def describe(path: str | Path) -> Lines:
     entries = content if isinstance(content, dict) else {}
     if entries.get("format") == FORMAT:
         checkpoint = to_checkpoint(content, path)
-        names = checkpoint.class_names
-        lines += [("kind", f"IBBNet {checkpoint.kind}"), ("classes", f"{len(names)}: {', '.join(names)}")]
-        lines += [("backbone", checkpoint.backbone)]
+        classes = f"{len(checkpoint.class_names)}: {', '.join(checkpoint.class_names)}"
+        lines += [("kind", f"IBBNet {checkpoint.kind}"), ("classes", classes), ("backbone", checkpoint.backbone)]
         lines += [(name, ", ".join(f"{v:g}" for v in values)) for name, values in checkpoint.normalisation.items()]
         lines += [(f"figure {name}", f"{value:.4g}") for name, value in checkpoint.figures.items()]
         changed = changed_settings(checkpoint.config)

@@ -1,4 +1,4 @@
-"""The hints of a run: those of one image, whether they can be read, and which stages depend on them."""
+"""The hints of a run: those of one image, and which stages depend on them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +7,8 @@ from typing import Any
 import torch
 
 from data.artifacts import Seed
-from data.hints import Hints, fingerprint_of, open_hints
+from data.hints import Hints, fingerprint_of
 from models.hints import ImageHints
-from stages.lists import seed_index
 from stages.settings import Config
 from utils.pipeline import Stage
 from utils.run import CONTENTS
@@ -19,12 +18,6 @@ def image_hints_of(hints: Hints, name: str, seed: Seed) -> ImageHints | None:
     """The hints of an image, for the maps of its seed; None where it has no hints or no classes."""
     hint = hints.of(name) if len(seed.classes) else None
     return None if hint is None else ImageHints(torch.from_numpy(hint.values), hint.boxes, seed.classes.tolist())
-
-
-def check_hints(cfg: Config) -> None:
-    """Read the hints before any work; raises a `UserError` where they cannot be read, or say what cannot be."""
-    if cfg.data.hints:
-        open_hints(cfg.data, seed_index(cfg))
 
 
 def with_hints(stage: Stage, more: tuple[str, ...] = ()) -> Stage:

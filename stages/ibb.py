@@ -13,13 +13,11 @@ from data.transforms import BackgroundBlur
 from models.classifier import Classifier
 from models.hints import ImageHints
 from models.segmenter import class_probabilities, restrict_to
-from stages.dataset_step import Apply, DatasetStep, Fit
-from stages.files import IBB, IBB_MASKS, trains_on_blurred
+from stages.files import IBB, IBB_MASKS, seed_index, trains_on_blurred
 from stages.learned import tell
-from stages.lists import seed_index
 from stages.networks import load_segmenter
 from stages.pseudo import write_pseudo_masks
-from stages.reading import Change
+from stages.reading import Apply, Change, DatasetStep, Fit
 from stages.segment import SegmenterPlan, train_on_masks
 from stages.settings import Config, PseudoSettings
 from utils.run import Run

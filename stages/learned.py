@@ -14,7 +14,7 @@ from data.inspection import spread
 from models.classifier import Classifier
 from models.reading import Views, read
 from models.segmenter import Segmenter, cell_probabilities, most_likely
-from stages.lists import some_seeds
+from stages.files import some_seeds
 from stages.reading import prepare, whole_images
 from stages.settings import Config
 from utils.compute import Compute
@@ -73,11 +73,8 @@ def what_classes_learned(cfg: Config, classifier: Classifier, held: Index, compu
         labels.append(item["labels"].tolist())
     scores, truth = _of_all_processes(logits), _of_all_processes(labels) > 0  # (C, N) each
     classes = int(truth.any(axis=1).sum())
-    rows = []
-    for name, own, precision in zip(held.class_names, truth, average_precision(truth, scores).tolist(), strict=True):
-        right = int(own.sum())
-        rows.append(Learned(name, right, precision, *chance_level([right], len(held), classes)))
-    return rows
+    found = zip(held.class_names, truth.sum(axis=1).tolist(), average_precision(truth, scores).tolist(), strict=True)
+    return [Learned(*row, *chance_level([row[1]], len(held), classes)) for row in found]
 
 
 def _of_all_processes(rows: list[list[float]]) -> np.ndarray:

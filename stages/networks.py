@@ -1,21 +1,28 @@
-"""Networks to and from self-describing checkpoints."""
+"""Networks: trained on crops of images, written to self-describing checkpoints, and read from them."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import nn
+
 from data.artifacts import check_class_names
+from data.dataset import TrainingImages, TrainingSampler
 from models.affinity import AffinityNet
 from models.backbone import build_backbone
 from models.classifier import Classifier, HeadSettings
 from models.context import ContextDiscriminant, context_stage
 from models.segmenter import Segmenter
+from stages.files import require_network_space
 from stages.settings import Config, SegmenterTraining
 from utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from utils.config_file import flatten
-from utils.config_values import build_parts
+from utils.compute import choose_compute
+from utils.config_file import build_parts, flatten
 from utils.distributed import is_main
+from utils.engine import Losses, Plan, TrainingData, train_network
 from utils.errors import UserError
+from utils.optimisation import Optimisation, passes_an_epoch
+from utils.run import Run
 from utils.settings import Part, known_keys
 
 Network = Classifier | Segmenter | AffinityNet
@@ -24,6 +31,24 @@ CONTEXT_WEIGHT = "context.weight"
 # The settings that decide what a network is made of.
 PARTS = (Part("head", "cam", HeadSettings), Part("segmenter", "segment", SegmenterTraining))
 KINDS = {"classifier": "a classifier", "segmenter": "a segmentation network", "affinity": "an affinity network"}
+
+
+def plan_of(cfg: Config, stage: str, section: str, epochs: int, optimisation: Optimisation) -> Plan:
+    """How a stage trains; `section` is the one of its settings."""
+    return Plan(stage, section, epochs, optimisation, choose_compute(cfg), cfg.workers, cfg.seed)
+
+
+def train_on_crops(run: Run, plan: Plan, network: nn.Module, items: TrainingImages, losses: Losses) -> dict[str, float]:
+    """Train `network` in place on crops of images; returns the mean of each loss over the last epoch."""
+    plan.compute.network(network)
+    require_network_space(run.folder, network)
+    settings, count = plan.optimisation, len(items)
+    steps = count // min(settings.batch_size, count)
+    passes = passes_an_epoch(steps, plan.epochs, settings.least_steps)
+    if passes > 1:
+        run.log(f"{plan.stage:9} {count} images are few: each of the {plan.epochs} epochs sees them {passes} times")
+    sampler = TrainingSampler(count, settings.batch_size, plan.seed, passes)
+    return train_network(run, plan, network, TrainingData(items, sampler, items.transform.unpack), losses)
 
 
 def save_network(
@@ -95,8 +120,7 @@ def _load(path: str | Path, checkpoint: Checkpoint) -> Any:
         network.load_state_dict(checkpoint.state)
     except RuntimeError as error:
         what, reason = f"{KINDS[checkpoint.kind]} on {checkpoint.backbone}", str(error).splitlines()[-1].strip()
-        raise UserError(
-            f"{path}: the weights do not fit {what}: {reason}; give another file, or train again"
-        ) from error
+        fault = f"{path}: the weights do not fit {what}: {reason}"
+        raise UserError(f"{fault}; give another file, or train again") from error
     network.requires_grad_(False)  # maps need gradients of activations, never of weights
     return network.eval()

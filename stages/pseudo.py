@@ -11,25 +11,30 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.artifacts import count_pixels, read_mask, read_seed, write_mask
+from data.artifacts import read_seed, write_mask
 from data.dataset import Index, Record
 from data.hints import NO_HINTS, Hints, open_hints
 from data.index import class_palette
 from models.hints import ImageHints
-from models.pseudo import upsample
-from stages.files import PSEUDO
+from models.pseudo import pseudo_mask, upsample
+from models.refinement import dense_crf, par
+from stages.files import PSEUDO, seed_index, without_file
 from stages.hints import image_hints_of
 from stages.learned import pseudo_warnings, tell
-from stages.lists import seed_index, without_file
-from stages.refinement import mask_of
 from stages.settings import Config, PseudoSettings
 from stages.threshold import choose_threshold
-from utils.distributed import from_main, is_main, total
+from utils.distributed import from_main
 from utils.reading import read_once
 from utils.run import Run
 
+ReadImage = Callable[[], np.ndarray]  # -> (H, W, 3) uint8; called only where colours are needed
 # Record, maps (K, H, W), classes (K,), hints of the image -> mask (H, W) uint8
 Make = Callable[[Record, Tensor, Tensor, ImageHints | None], Tensor]
+# Name -> (3, H, W) uint8 image, (..., L, H, W) probabilities that sum to 1 over L, settings -> such probabilities.
+REFINEMENTS: dict[str, Callable[[Tensor, Tensor, PseudoSettings], Tensor]] = {
+    "par": lambda image, scores, settings: par(image, scores, settings.par_iterations, max_side=settings.par_side),
+    "crf": lambda image, scores, settings: dense_crf(image, scores, settings.crf_iterations),
+}
 
 
 def make_pseudo_masks(seeds: Callable[[Config], str], cfg: Config, run: Run) -> dict[str, Any]:
@@ -45,7 +50,7 @@ def make_pseudo_masks(seeds: Callable[[Config], str], cfg: Config, run: Run) -> 
         chosen["chosen"] = sentences
     written = write_pseudo_masks(cfg, index, source, target, hints)
     warned = tell(run, "pseudo", from_main(lambda: pseudo_warnings(index, target)))
-    return {"images": len(index), **written, **chosen, **warned}
+    return {"images": len(index), "written": written, **chosen, **warned}
 
 
 @dataclass(frozen=True)
@@ -68,27 +73,15 @@ class SeedMasks(Dataset):
         return record.name, self.make(record, maps, torch.from_numpy(seed.classes), hints)
 
 
-def write_masks(
-    masks: SeedMasks, target: Path, workers: int, title: str, palette: np.ndarray | None = None
-) -> dict[str, Any]:
-    """Write the masks `ID.png` of a list that are missing; how many, and shares of background and ignored pixels."""
-    index = masks.index
-    missing = without_file(index, target, ".png")
-    # The main process counts those that an earlier call has written.
-    earlier = sorted(set(range(len(index))) - set(missing)) if is_main() else []
-    paths = (target / f"{index.records[position].name}.png" for position in earlier)
-    counts = count_pixels(read_mask(path, index.class_names) for path in paths)
+def write_masks(masks: SeedMasks, target: Path, workers: int, title: str, palette: np.ndarray | None = None) -> int:
+    """Write the masks `ID.png` of a list that are missing; returns how many."""
+    missing = without_file(masks.index, target, ".png")
     for name, mask in read_once(masks, missing, workers, title):
-        write_mask(target / f"{name}.png", mask.numpy(), palette, index.class_names)
-        counts += count_pixels([mask.numpy()])
-    background, ignored, pixels = total(torch.from_numpy(counts)).tolist()
-    shares = {"background_share": background / pixels, "ignored_share": ignored / pixels} if pixels else {}
-    return {"written": len(missing), **shares}
+        write_mask(target / f"{name}.png", mask.numpy(), palette, masks.index.class_names)
+    return len(missing)
 
 
-def write_pseudo_masks(
-    cfg: Config, index: Index, source: Path, target: Path, hints: Hints = NO_HINTS
-) -> dict[str, Any]:
+def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path, hints: Hints = NO_HINTS) -> int:
     """Turn the seed files of `source` into masks of `target`, as `write_masks` does."""
     masks = SeedMasks(index, source, partial(_mask, cfg.pseudo), hints)
     return write_masks(masks, target, cfg.workers, "pseudo", class_palette(cfg.data, index.class_names))
@@ -96,3 +89,25 @@ def write_pseudo_masks(
 
 def _mask(settings: PseudoSettings, record: Record, maps: Tensor, classes: Tensor, hints: ImageHints | None) -> Tensor:
     return mask_of(maps, classes, settings, lambda: np.array(record.read_image()), hints)
+
+
+def refiner(kind: str, settings: PseudoSettings, image: np.ndarray) -> Callable[[Tensor], Tensor] | None:
+    """The refinement of that name for one (H, W, 3) uint8 image, or None where `kind` is none."""
+    if kind == "none":
+        return None
+    pixels = torch.from_numpy(image).permute(2, 0, 1)
+    return lambda probabilities: REFINEMENTS[kind](pixels, probabilities, settings)
+
+
+def mask_of(
+    maps: Tensor, classes: Tensor, settings: PseudoSettings, read: ReadImage, hints: ImageHints | None = None
+) -> Tensor:
+    """The mask (H, W) of maps (K, H, W), which contradicts no hint; `read` gives the image whose colours refine it."""
+    is_refined = settings.refine != "none" and len(classes) > 0
+    refinement = refiner(settings.refine, settings, read()) if is_refined else None
+    if hints is not None:
+        maps = hints.hold_to_cut(maps)
+        refinement = hints.hold_around(refinement)
+    cut = {name: getattr(settings, name) for name in ("background", "threshold", "power", "ignore_band")}
+    mask = pseudo_mask(maps, classes, refiner=refinement, **cut)
+    return mask if hints is None else hints.hold_mask(mask, maps)

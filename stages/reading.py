@@ -1,4 +1,4 @@
-"""Whole images read by a network, and the maps of an image as a seed; stages, evaluation and infer.py share this."""
+"""Whole images read by a network, the maps of an image as a seed, and what a step over the data set does to seeds."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -16,16 +16,19 @@ from data.artifacts import Seed, read_seed, seed_size, write_seed
 from data.dataset import Index, WholeImages
 from data.hints import NO_HINTS, Hints
 from data.transforms import Sides, normalise
+from models.classifier import Classifier
 from models.hints import ImageHints
 from models.method import Method
 from models.pseudo import upsample
 from models.steps import ClassActivationMap
+from stages.files import without_file
 from stages.hints import image_hints_of
-from stages.lists import without_file
 from stages.networks import Network
 from stages.settings import Config
 from utils.compute import Compute
 from utils.reading import read_once
+from utils.run import Run
+from utils.settings import Part
 
 # Images whose maps change together, where a step can do that; a CPU shares images among its cores instead.
 TOGETHER = {"cpu": 1, "cuda": 32}
@@ -41,7 +44,7 @@ def build_method(cfg: Config, fast: bool = False) -> Method:
 
 def whole_images(index: Index, positions: Sequence[int], workers: int, title: str) -> Iterator[dict[str, Any]]:
     """Items of `WholeImages`, each in one process (`utils.reading.read_once`)."""
-    return read_once(WholeImages(index), positions, workers, title, pin_memory=torch.cuda.is_available())
+    return read_once(WholeImages(index), positions, workers, title, pinned=torch.cuda.is_available())
 
 
 def prepare(image: Tensor, network: Network, compute: Compute, sides: Sides) -> Tensor:
@@ -108,22 +111,18 @@ class Change:
         self, seeds: Sequence[Seed], images: Sequence[Tensor], compute: Compute, hints: Sequence[ImageHints | None]
     ) -> list[Seed]:
         """`apply` to several images; those with classes and without hints change together if they can."""
-        changed, together = {}, []
-        for index, (seed, image, own_hints) in enumerate(zip(seeds, images, hints, strict=True)):
-            if self.change_all is not None and len(seed.classes) and own_hints is None:
-                together.append(index)
-            else:
-                changed[index] = self.apply(seed, image, compute, own_hints)
+        changed: dict[int, Seed] = {}
         if self.change_all is not None:
-            maps = [torch.from_numpy(seeds[index].maps) for index in together]
+            joint = [index for index, seed in enumerate(seeds) if len(seed.classes) and hints[index] is None]
+            maps = [torch.from_numpy(seeds[index].maps) for index in joint]
             with compute.autocast(), torch.no_grad():
-                seen = [
-                    self._see(own, seeds[index].classes.tolist(), images[index], compute)
-                    for index, own in zip(together, maps, strict=True)
-                ]
+                pairs = zip(joint, maps, strict=True)
+                seen = [self._see(own, seeds[index].classes.tolist(), images[index], compute) for index, own in pairs]
                 found = self.change_all([own.to(compute.device) for own in maps], seen)
-            for index, own in zip(together, found, strict=True):
+            for index, own in zip(joint, found, strict=True):
                 changed[index] = to_seed(own, seeds[index].classes, seeds[index].size)
+        for index in set(range(len(seeds))) - changed.keys():
+            changed[index] = self.apply(seeds[index], images[index], compute, hints[index])
         return [changed[index] for index in range(len(seeds))]
 
     def _see(self, maps: Tensor, classes: Sequence[int], pixels: Tensor, compute: Compute) -> Any:
@@ -160,3 +159,45 @@ def change_seeds(cfg: Config, folders: SeedFolders, change: Change, compute: Com
     batches = iter(lambda: list(islice(items, count)), [])  # the next `count` items, until there are none
     compute.do_each(apply, batches)
     return len(missing)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The stage in which a step learns."""
+
+    stage: str  # its name
+    title: str  # what it does, for people
+    run: Callable[[Config, Run, Path], dict[str, Any]]  # configuration, run, folder of the seeds before -> figures
+    reads: tuple[str, ...]  # the parts of the configuration
+    writes: str  # the file of the network that it trains
+    publishes: bool = True  # whether that network gives masks; it is then copied to where infer.py finds it
+    reads_with_hints: tuple[str, ...] = ()  # what it reads, too, where there are hints
+    skip: Callable[[Config], str | None] = lambda cfg: None  # why there is nothing to learn, or None
+
+
+@dataclass(frozen=True)
+class Apply:
+    """The stage in which a step changes the seeds; `reads` is what it reads beside `Fit.reads`."""
+
+    stage: str
+    title: str
+    reads: Callable[[Config], tuple[str, ...]]
+    open: Callable[[Config, Path, Classifier], Change]  # with the folder of the networks
+    files: Callable[[Config, Classifier], tuple[str, ...]]  # networks that it needs in that folder, beside a classifier
+
+
+@dataclass(frozen=True)
+class DatasetStep:
+    """A step over the data set: it learns from all seeds, and changes the maps of one image."""
+
+    name: str  # its key in the ablation; its seeds are in the folder `seeds_NAME`
+    title: str  # what tables call it
+    skip: Callable[[Config], str | None]  # why it is left out under these settings, or None
+    apply: Apply
+    fit: Fit
+    settings: tuple[Part, ...]
+
+    @property
+    def folder(self) -> str:
+        """The folder of its seeds in a run."""
+        return f"seeds_{self.name}"

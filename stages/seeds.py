@@ -5,9 +5,8 @@ from typing import Any
 import torch
 
 from data.artifacts import write_seed
-from stages.files import CLASSIFIER, SEEDS
+from stages.files import CLASSIFIER, SEEDS, seed_index, without_file
 from stages.learned import map_warnings, tell
-from stages.lists import seed_index, without_file
 from stages.networks import load_classifier
 from stages.reading import build_method, prepare, to_seed, whole_images
 from stages.settings import Config

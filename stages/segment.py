@@ -19,12 +19,10 @@ from models.hints import hint_loss
 from models.layers import share_statistics
 from models.segmenter import Segmenter, build_segmenter, dice_loss, fill_head, segmentation_loss
 from models.weights import Weights
-from stages.files import CLASSIFIER, IBB, PSEUDO, SEGMENTER, trains_on_blurred
+from stages.files import CLASSIFIER, IBB, PSEUDO, SEGMENTER, seed_index, trains_on_blurred
 from stages.learned import MOST, loss_warnings, mask_warnings, tell
-from stages.lists import seed_index
-from stages.networks import load_classifier, load_segmenter, save_network
+from stages.networks import load_classifier, load_segmenter, plan_of, save_network, train_on_crops
 from stages.settings import Config
-from stages.training import plan_of, train_on_crops
 from utils.compute import choose_compute
 from utils.distributed import barrier, from_main
 from utils.engine import Watch
@@ -91,15 +89,9 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
         run.log(f"{what.stage:9} the head begins with {count} of its {entries} entries in {weights.path}")
     segmenter.backbone.freeze(settings.frozen_stride, settings.frozen_depth)
     share_statistics(segmenter.head)  # the backbone's are frozen
-    crop = RandomCrop(
-        settings.crop_size,
-        segmenter.backbone.mean,
-        segmenter.backbone.std,
-        scale_range=settings.scale_range,
-        color_jitter=settings.color_jitter,
-        sides=settings,
-        blur=what.blur,
-    )
+    size, mean, std = settings.crop_size, segmenter.backbone.mean, segmenter.backbone.std
+    scales, jitter = settings.scale_range, settings.color_jitter
+    crop = RandomCrop(size, mean, std, scale_range=scales, color_jitter=jitter, sides=settings, blur=what.blur)
     plan = replace(plan_of(cfg, what.stage, "segment", what.epochs, settings), watch=what.watch)
     hints = open_hints(cfg.data, index)
     items = TrainingImages(index, crop, run.path(what.masks), hints.values_of if hints else None)

@@ -80,7 +80,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class PseudoSettings:
-    """Stage `pseudo`: maps -> masks (models/pseudo.py, stages/refinement.py)."""
+    """Stage `pseudo`: maps -> masks (models/pseudo.py, stages/pseudo.py)."""
 
     background: Literal["threshold", "power"] = setting("threshold", help="threshold or power: (1 - highest map)^power")
     threshold: float = setting(0.25, low=0, high=1, help="background where no map is above (IRN: 0.25)")

@@ -22,9 +22,8 @@ from data.index import class_palette
 from data.inspection import spread
 from models.pseudo import pseudo_mask, upsample
 from stages.context import CONTEXT_STEP
-from stages.files import THRESHOLD, THRESHOLD_SHEET
+from stages.files import THRESHOLD, THRESHOLD_SHEET, some_seeds
 from stages.hints import image_hints_of
-from stages.lists import some_seeds
 from stages.settings import Config
 from utils.distributed import from_main, is_main
 from utils.files import atomic_path, read_json, write_json

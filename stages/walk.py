@@ -18,10 +18,9 @@ from models.pseudo import upsample
 from models.random_walk import feature_walk, random_walk
 from models.reading import Views, normalise_maps, read_features, unit_features
 from stages.affinity import AffinityTraining, train_affinity
-from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import AFFINITY
 from stages.networks import load_affinity
-from stages.reading import Change
+from stages.reading import Apply, Change, DatasetStep, Fit
 from stages.settings import Config
 from utils.settings import Part, setting
 
@@ -114,7 +113,7 @@ def walk_over_boundaries(maps: Sequence[Tensor], edges: Sequence[Tensor], settin
 
 
 def open_feature_walk(cfg: Config, folder: Path, classifier: Classifier) -> Change:
-    """The walk over the similarity of the classifier's features."""
+    """The walk over the similarity of the classifier's unit features; each map is then divided by its maximum."""
     settings, cam = cfg.part("feature_walk"), cfg.step("cam")
     stages = stages_of_strides(classifier.backbone.strides, settings.feature_strides, "affinity.feature_strides")
 
@@ -124,20 +123,13 @@ def open_feature_walk(cfg: Config, folder: Path, classifier: Classifier) -> Chan
 
     def change(maps: Tensor, seen: tuple[Tensor, tuple[int, int]], hints: ImageHints | None = None) -> Tensor:
         unit, size = seen
-        return walk_over_features(_on_grid(maps, size), unit, settings, hints)
+        start = interpolate(_on_grid(maps, size).float()[None], unit.shape[1:], mode="area")[0]
+        walk = partial(feature_walk, unit=unit, power=settings.feature_power, keep=settings.feature_keep)
+        if hints is not None:
+            walk = partial(walk, hold=hints.hold, weights=hints.cell_weights(start, MOST_WEIGHT))
+        return normalise_maps(upsample(walk(start, steps=settings.feature_steps), size))
 
     return Change(classifier, cfg.part("affinity"), see, change)
-
-
-def walk_over_features(maps: Tensor, unit: Tensor, settings: FeatureWalk, hints: ImageHints | None = None) -> Tensor:
-    """Maps (K, *, *) after the walk over the similarity of unit features (D, h, w), each divided by its maximum."""
-    maps = maps.float()
-    start = interpolate(maps[None], unit.shape[1:], mode="area")[0]
-    walk = partial(feature_walk, unit=unit, power=settings.feature_power, keep=settings.feature_keep)
-    if hints is not None:
-        walk = partial(walk, hold=hints.hold, weights=hints.cell_weights(start, MOST_WEIGHT))
-    walked = walk(start, steps=settings.feature_steps)
-    return normalise_maps(upsample(walked, (maps.shape[1], maps.shape[2])))
 
 
 def _on_grid(maps: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -12,7 +12,7 @@ from benchmarks.errors import DISTANCES, KINDS, PARTS, corrected, count_bands, d
 from data.artifacts import Seed, read_mask, seed_size, write_mask, write_seed
 from tests.project import ROOT, call
 from utils.ignore import IGNORE
-from utils.metrics import ConfusionMatrix, iou_of, miou_of
+from utils.metrics import ConfusionMatrix
 
 VALUES = 4  # background and three classes
 NAMES = ("background", "cat", "dog", "train")
@@ -66,12 +66,12 @@ def test_miou_without_a_kind_is_that_of_the_mask_with_these_pixels_corrected(pai
     everything = corrected(bands.sum(dim=0), sum(error_kinds(bands)[part] for part in PARTS))
     assert torch.equal(everything, bands.sum(dim=(0, 2)).diag())  # without all parts nothing is wrong
     for name, pixels in wrong.items():
-        mended = matrix_of(target, np.where(pixels, target, prediction))
-        assert errors[name]["miou_without"] == pytest.approx(miou_of(mended), abs=1e-12)
+        mended = ConfusionMatrix(VALUES, matrix_of(target, np.where(pixels, target, prediction)))
+        assert errors[name]["miou_without"] == pytest.approx(mended.miou(), abs=1e-12)
         assert errors[name]["pixels"] == pytest.approx(pixels.sum() / (target != IGNORE).sum(), abs=1e-12)
         if name in PARTS:
             iou = [row["iou_without"][name] for row in classes.values()]
-            assert iou == pytest.approx(iou_of(mended).tolist(), abs=1e-12)
+            assert iou == pytest.approx(mended.iou().tolist(), abs=1e-12)
 
 
 def test_the_largest_error_of_a_class_is_that_which_costs_it_most():

@@ -26,8 +26,8 @@ import pytest
 import models.runtime
 import train
 import utils.compute
+import utils.engine
 import utils.files
-import utils.training_state
 from inference.bulk import predict_images
 from inference.output_folder import PREDICTIONS
 from models.backbone import BACKBONES
@@ -38,7 +38,7 @@ from tests.project import Project
 from utils.checkpoint import load_checkpoint
 from utils.compute import fastest_precision
 from utils.errors import run_script
-from utils.metrics_log import read_metrics
+from utils.run import read_metrics
 
 pytestmark = pytest.mark.long
 
@@ -78,7 +78,7 @@ def _train(folder: Path, overrides: list[str], file: int, how: str) -> None:
     BACKBONES["tiny"] = lambda imagenet: TinyBackbone()
     # What tests/conftest.py has replaced.
     utils.compute.fastest_precision, models.runtime.NAMES = fastest_precision, NAMES
-    utils.training_state.SAVE_EVERY = 0.0
+    utils.engine.SAVE_EVERY = 0.0
     _count_files(folder / "files.txt", file, how)
     code = run_script(train.main)
     os._exit(code)

@@ -31,8 +31,7 @@ from tests.conftest import VOC_OBJECT, VOC_XML
 from tests.data.test_voc import npy
 from tests.mutations import FUZZED, TOKENS, VALUES, changed_bytes, changed_json, fuzz, put, tried
 from utils.files import read_json
-from utils.metrics_log import read_metrics
-from utils.run import Run
+from utils.run import Run, read_metrics
 
 NAMES = ("cat", "dog", "train")
 

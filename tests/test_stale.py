@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import utils.code_record
+import utils.code_digest
 from data.artifacts import read_mask, write_mask
 from data.shapes import SHAPES_CLASSES
 from tests.project import ROOT, names
@@ -29,7 +29,7 @@ def code(tmp_path, monkeypatch) -> Path:
     for path in (path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
         (folder / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / path.relative_to(ROOT))
-    monkeypatch.setattr(utils.code_record, "symbols_of", partial(symbols_of, project=folder))
+    monkeypatch.setattr(utils.code_digest, "symbols_of", partial(symbols_of, project=folder))
     return folder
 
 

@@ -19,10 +19,9 @@ from evaluation.stages import pipeline
 from models.backbone import BACKBONES
 from models.steps import STEPS, Step
 from stages.config import load_config
-from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.dataset_steps import DATASET_STEPS
-from stages.reading import Change
-from stages.refinement import REFINEMENTS
+from stages.pseudo import REFINEMENTS
+from stages.reading import Apply, Change, DatasetStep, Fit
 from stages.walk import WALKS, WalkKind
 from tests.models.tiny import TinyBackbone
 from tests.pages.test_page import Page

@@ -56,12 +56,12 @@ def figures_of(counts: np.ndarray) -> dict[str, np.ndarray]:
         }
 
 
-def compare_counts(a: np.ndarray, b: np.ndarray, draws: int = DRAWS, seed: int = 0) -> dict[str, Difference]:
+def compare_counts(a: np.ndarray, b: np.ndarray) -> dict[str, Difference]:
     """Paired bootstrap of every figure of (N, 3, C) counts of the same N images; other images are a `ValueError`."""
     if a.shape != b.shape or not np.array_equal(a[:, TRUTH], b[:, TRUTH]):
         raise ValueError("both must be of the same images with the same truth")
     both = np.stack([a, b])
-    whole, drawn = figures_of(both.sum(axis=1)), _drawn_figures(both, draws, seed)
+    whole, drawn = figures_of(both.sum(axis=1)), _drawn_figures(both)
     result = {}
     for name, (first, second) in whole.items():
         differences = drawn[name][1] - drawn[name][0]
@@ -72,18 +72,18 @@ def compare_counts(a: np.ndarray, b: np.ndarray, draws: int = DRAWS, seed: int =
 
 def intervals_of(counts: np.ndarray) -> dict[str, tuple[float, float]]:
     """Intervals at `LEVEL` of every figure of (N, 3, C) counts of one method; NaN where no draw has the figure."""
-    drawn = _drawn_figures(counts[None], DRAWS, seed=0)
+    drawn = _drawn_figures(counts[None])
     return {name: _interval(values[0]) for name, values in drawn.items()}
 
 
-def _drawn_figures(counts: np.ndarray, draws: int, seed: int) -> dict[str, np.ndarray]:
-    """(M, N, 3, C) counts of M methods -> the figures of each on each draw, (M, draws)."""
+def _drawn_figures(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """(M, N, 3, C) counts of M methods -> the figures of each on each draw, (M, DRAWS); always the same draws."""
     methods, images = counts.shape[:2]
     flat = counts.reshape(methods, images, -1).astype(np.float64)  # sums stay exact below 2^53
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     chunks = []
-    for start in range(0, draws, CHUNK):
-        size = min(CHUNK, draws - start)
+    for start in range(0, DRAWS, CHUNK):
+        size = min(CHUNK, DRAWS - start)
         weights = random.multinomial(images, np.full(images, 1 / images), size=size).astype(np.float64)
         chunks.append(figures_of((weights @ flat).reshape(methods, size, *counts.shape[2:])))
     return {name: np.concatenate([chunk[name] for chunk in chunks], axis=1) for name in chunks[0]}

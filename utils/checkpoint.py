@@ -77,26 +77,21 @@ def to_checkpoint(content: Any, path: str | Path) -> Checkpoint:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value of a file, which may come from anywhere, is as annotated."""
+    """Whether a value of a file, which may come from anywhere, is as annotated; `Any` is what YAML has, no tensor."""
+    if hint is Any:
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else None
+        if parts is None:
+            return value is None or isinstance(value, bool | int | float | str)
+        return all(_fits(part, Any) for part in parts)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is dict:
-        return isinstance(value, dict) and all(
-            _fits(name, arguments[0]) and _fits(entry, arguments[1]) for name, entry in value.items()
-        )
+        of_name, of_entry = arguments
+        return isinstance(value, dict) and all(_fits(n, of_name) and _fits(e, of_entry) for n, e in value.items())
     if origin in (list, tuple):
         return isinstance(value, list | tuple) and all(_fits(entry, arguments[0]) for entry in value)
     if origin is Literal:
         return isinstance(value, str)
-    return _is_plain(value) if hint is Any else isinstance(value, (int, float) if hint is float else hint)
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether it is what YAML has; a tensor among settings cannot be compared with them."""
-    if isinstance(value, dict):
-        return all(map(_is_plain, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, bool | int | float | str)
+    return isinstance(value, (int, float) if hint is float else hint)
 
 
 def load_tensors(path: str | Path) -> Any:

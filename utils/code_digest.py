@@ -1,32 +1,39 @@
-"""Which code makes a stage's output, and what of it has changed.
+"""Which code makes a stage's output, and what of it has changed since an output was made.
 
 Every name that a function uses is followed to its definition in this project (a function, a class, a table), and so
 on from there. Each definition has a digest of its syntax, without what changes no output. Files are only parsed.
 
 Some modules do not decide any content and are not followed (`ASIDE`). What `data.index` opens is in the data's
 fingerprint, and what settings hold is in that of the settings.
+
+`stages.json` of a run has one digest for each stage. `code.json` has the definitions behind it, and the code with which
+each stage was begun: one that was stopped goes on, and its output counts as made by the former code.
 """
 
 import ast
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+
+from utils.files import digest, read_json, write_json
 
 PROJECT = Path(__file__).parents[1]
 ROOMS = ("data", "evaluation", "models", "stages", "utils")
 _ASIDE = {
     "data": "index settings",
-    "stages": "affinity_sheet config files lists settings",
-    "utils": "checkpoint choices code_digest code_record config_file config_values console distributed errors "
-    "file_digests files lock memory metrics_log names pipeline reading run settings startup visualize",
+    "stages": "affinity_sheet config files settings",
+    "utils": "checkpoint code_digest config_file console distributed errors "
+    "file_digests files memory names pipeline reading run settings startup visualize",
 }
 ASIDE = frozenset(f"{room}.{name}" for room, names in _ASIDE.items() for name in names.split())
 LOGS = frozenset({"info", "log", "say", "warn", "warning"})  # calls that only inform
 LENGTH = 12  # of a digest, in characters
+CODE_RECORD = "code.json"
+SHOWN = 4  # names in a message
 BLOCKS = ("body", "handlers", "orelse", "finalbody")  # of statements
 DOTTED = re.compile(r"\w+(\.\w+)*")  # a name and its attributes
 
@@ -35,13 +42,73 @@ Symbols = dict[str, str]  # "module.name" -> digest of its definition
 Names = tuple[dict[str, str], dict[str, tuple[str, set[str]]]]
 
 
+class CodeRecord:
+    """The code of all stages as it is now, and as it was."""
+
+    def __init__(self, folder: Path, runs: Mapping[str, Any]):
+        """`runs`: stage -> what runs. To be made before the work begins: files may be edited while it goes on."""
+        self.path = folder / CODE_RECORD
+        self.symbols: dict[str, Symbols] = {name: symbols_of(run) for name, run in runs.items()}
+        # Stage -> digest of its code; empty where its source is not there.
+        self.current = {name: digest(symbols) if symbols else "" for name, symbols in self.symbols.items()}
+        content = read_json(self.path)
+        # Stage -> fingerprint, code and `redo` of the output that was begun last.
+        self.begun: dict[str, dict[str, Any]] = _tables(content.get("begun"))
+        self.known: dict[str, Symbols] = _tables(content.get("code"))
+
+    def made_by(self, stage: str, base: str, entry: Mapping[str, Any], has_begun: Callable[[str], bool]) -> str:
+        """The code of the output that is there, done (`entry` in `stages.json`) or begun; else the present code.
+
+        `base` is what the output depends on besides code; `has_begun` says whether a fingerprint has left something.
+        """
+        for record in (entry, self.begun.get(stage, {})):
+            code, fingerprint = record.get("code", ""), record.get("fingerprint", "")
+            if fingerprint == with_code(base, code) and (record is entry or has_begun(fingerprint)):
+                return code
+        return self.current[stage]
+
+    def is_being_redone(self, stage: str, fingerprint: str) -> bool:
+        """Whether `--redo` has begun this output before and was stopped."""
+        return self.begun.get(stage) == {"fingerprint": fingerprint, "code": self.current[stage], "redo": True}
+
+    def begin(self, stage: str, fingerprint: str, code: str, redo: bool, used: Sequence[str]) -> None:
+        """Note that an output is begun; `used` are the digests of code that finished stages have."""
+        if redo or self.begun.get(stage, {}).get("fingerprint") != fingerprint:
+            self.begun[stage] = {"fingerprint": fingerprint, "code": code, "redo": redo}
+        self.known[self.current[stage]] = self.symbols[stage]
+        kept = {*used, *(str(record.get("code")) for record in self.begun.values())}
+        self.known = {code: symbols for code, symbols in self.known.items() if code in kept}
+        write_json(self.path, {"begun": self.begun, "code": self.known})
+
+    def changes(self, stage: str, code: str) -> str:
+        """What has changed since a stage was made by `code`, in words; empty where nothing has, or nothing is known."""
+        now = self.current[stage]
+        if not code or not now or code == now:
+            return ""
+        if code not in self.known:
+            return "what, is not recorded"
+        names = changed(self.known[code], self.symbols[stage])
+        return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def with_code(base: str, code: str) -> str:
+    """A stage's fingerprint: what its output depends on, and the code that made it."""
+    return digest([base, code])
+
+
+def _tables(content: Any) -> dict[str, Any]:
+    """A table of tables; what is damaged is left out."""
+    return {k: v for k, v in content.items() if isinstance(v, dict)} if isinstance(content, dict) else {}
+
+
 def symbols_of(root: Any, project: Path = PROJECT) -> Symbols:
     """Every definition of the project that a function, method or partial (with its arguments) reaches, and itself."""
     found: Symbols = {}
     waiting = list(_definitions_of(root))
     rooms = {*ROOMS, *(path.partition(".")[0] for path in waiting)}
     files = _modules_of(project, rooms)
-    names_of = cache(lambda module: _names_of(files.get(module), module))
+    followed = files.keys() - ASIDE
+    names_of = cache(lambda module: _parse(files[module].read_bytes(), module) if module in followed else ({}, {}))
     while waiting:
         path = waiting.pop()
         if path in found or path.partition(".")[0] not in rooms:
@@ -96,20 +163,13 @@ def _split(files: Mapping[str, Path], path: str) -> tuple[str, str]:
     return module, name
 
 
-def _names_of(path: Path | None, module: str) -> Names:
-    """The names of a module; none where it is not followed, not there, or cannot be parsed."""
-    if path is None or module in ASIDE:
-        return {}, {}
-    try:
-        return _parse(path.read_bytes(), module)
-    except (OSError, SyntaxError, ValueError):
-        return {}, {}
-
-
 @cache
 def _parse(source: bytes, module: str) -> Names:
-    """A definition is all statements at the top level that give a name its value, or change it."""
-    tree = ast.parse(source)
+    """The names of a module, none if it cannot be parsed; a definition is all that gives or changes a name's value."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return {}, {}
     for node in ast.walk(tree):
         _strip(node)
     imported: dict[str, str] = {}

@@ -124,9 +124,8 @@ def choose_compute(cfg: RunSettings) -> Compute:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"device '{cfg.device}' is not available here ({str(error).splitlines()[0]}); use --set device=cpu or auto"
-        ) from error
+        fault = f"device '{cfg.device}' is not available here ({str(error).splitlines()[0]})"
+        raise UserError(f"{fault}; use --set device=cpu or auto") from error
     if device.type == "cpu" and cfg.precision == "fp16":
         raise UserError("precision fp16 needs a CUDA device; use --set precision=bf16 or off")
     is_fastest = cfg.precision == "auto"

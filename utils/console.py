@@ -16,7 +16,6 @@ from tqdm import tqdm
 from utils.names import visible
 
 QUIET, NORMAL, VERBOSE = range(3)
-MOST_WIDTH = 100  # of a value in a table, in characters
 
 _level = NORMAL  # one terminal, one level
 
@@ -92,20 +91,11 @@ def close_bars() -> None:
         bar.close()
 
 
-def table_of(values: Mapping[str, Any]) -> str:
-    """Names and values in two columns: numbers aligned right, long text cut."""
+def table_of(values: Mapping[str, float]) -> str:
+    """Names and numbers in two columns, a line each."""
     width = max(map(len, values), default=0)
-    right = max((len(_text(value)) for value in values.values() if isinstance(value, int | float)), default=0)
-    lines = []
-    for name, value in values.items():
-        cell = f"{_text(value):>{right}}" if isinstance(value, int | float) else _text(value)
-        lines.append(f"  {name:{width}}  {cell}")
-    return "\n".join(lines)
-
-
-def _text(value: Any) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split())
-    return text if len(text) <= MOST_WIDTH else text[: MOST_WIDTH - 1] + "…"
+    shown = {name: str(value) if isinstance(value, int) else f"{value:.4g}" for name, value in values.items()}
+    return "\n".join(f"  {name:{width}}  {text:>9}" for name, text in shown.items())
 
 
 class _Once(logging.Handler):

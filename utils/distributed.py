@@ -155,7 +155,11 @@ def _report_once(error: BaseException) -> int:
             code, speaks = error.code if isinstance(error.code, int) else EXIT_OURS, is_main()
         else:
             speaks = _store().add("failures", 1) == 1
-            code = report(_explained(error)) if speaks else EXIT_OURS
+            if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error)):
+                what = "another process of this run was killed, perhaps for lack of memory (torchrun names it below)"
+                remedy = "remove the cause, then run the same command again: what is done is kept"
+                error = UserError(f"{what}; {remedy}")
+            code = report(error) if speaks else EXIT_OURS
         sys.stdout.flush()
         sys.stderr.flush()
         # torchrun ends all as soon as it sees one end.
@@ -164,12 +168,3 @@ def _report_once(error: BaseException) -> int:
         else:
             _store().wait(["reported"], REPORTING)
     return code
-
-
-def _explained(error: BaseException) -> BaseException:
-    if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error)):
-        return UserError(
-            "another process of this run was killed, perhaps for lack of memory (torchrun names it below); remove the "
-            "cause, then run the same command again: what is done is kept"
-        )
-    return error

@@ -3,21 +3,24 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from utils.checkpoint import load_tensors, save_tensors
 from utils.compute import Compute
 from utils.console import deferred_interrupt, progress
-from utils.distributed import any_of, rank, world_size
+from utils.distributed import any_of, barrier, gather, is_main, rank, total, world_size
 from utils.errors import UserError
 from utils.memory import give_back_memory
 from utils.optimisation import Optimisation, build_optimizer, build_schedule
 from utils.reading import leave_to_main
 from utils.run import Run
-from utils.training_state import TrainingState, sum_totals
+
+SAVE_EVERY = 60.0  # seconds between resumable states
 
 Unpack = Callable[[dict[str, Any]], dict[str, Any]]  # batch on the device -> the same as losses take it
 Losses = Callable[[Any, dict[str, Any]], dict[str, Tensor]]  # (forward pass, unpacked batch) -> named scalars
@@ -119,14 +122,14 @@ class _Training:
         parts = {"network": network, "optimizer": self.optimizer, "poly": self.schedule, "scaler": self.scaler}
         if plan.watch is not None:
             parts["watch"] = plan.watch
-        self.state = TrainingState(run.path(f"{plan.stage}.last.pth"), run.fingerprint, self.compute.device, parts)
+        self.state = _State(run.path(f"{plan.stage}.last.pth"), run.fingerprint, self.compute.device, parts)
 
     def train(self) -> dict[str, float]:
         step, totals = self.state.load()
         plan, sampler, per_epoch = self.plan, self.data.sampler, self.per_epoch
         if step:
             self.run.log(f"{plan.stage:9} resumed at step {step} of {self.steps}")
-        loader = _loader(self.data, plan)
+        loader = self._loader()
         self.forward = self.compute.forward(self.network)  # once the state is loaded
         self.network.train()
         with deferred_interrupt("stopping after this step") as stop:
@@ -138,7 +141,7 @@ class _Training:
                 step = (epoch + 1) * per_epoch
                 rate = (per_epoch - first) * sampler.batch_size / (time.perf_counter() - started)
                 watched = plan.watch.after_epoch(self.network, epoch + 1, plan.epochs) if plan.watch else {}
-                _record_epoch(self.run, plan, epoch + 1, step, rate, _means(totals, per_epoch), watched)
+                self._record_epoch(epoch + 1, step, rate, _means(totals, per_epoch), watched)
                 self.state.save(step, totals)
                 if any(any_of(stop.is_set())):
                     where = f"in stage {plan.stage} after epoch {epoch + 1} of {plan.epochs}"
@@ -188,28 +191,85 @@ class _Training:
         self.schedule.step()
         return {name: value.detach() for name, value in (terms | {"loss": loss}).items()}
 
+    def _loader(self) -> DataLoader:
+        give_back_memory()  # else the system copies what is free, too, once a loader process shares it
+        how: dict[str, Any] = {"pin_memory": self.compute.device.type == "cuda", "worker_init_fn": leave_to_main}
+        how |= {"num_workers": self.plan.workers, "persistent_workers": self.plan.workers > 0}
+        how["generator"] = torch.Generator()  # its own, so that dropout does not depend on the loader
+        return DataLoader(self.data.items, self.data.sampler.share, sampler=self.data.sampler, **how)
 
-def _loader(data: TrainingData, plan: Plan) -> DataLoader:
-    give_back_memory()  # else the system copies what is free, too, once a loader process shares it
-    how: dict[str, Any] = {"pin_memory": plan.compute.device.type == "cuda", "worker_init_fn": leave_to_main}
-    how |= {"num_workers": plan.workers, "persistent_workers": plan.workers > 0}
-    how["generator"] = torch.Generator()  # its own, so that dropout does not depend on the loader
-    return DataLoader(data.items, data.sampler.share, sampler=data.sampler, **how)
+    def _record_epoch(
+        self, epoch: int, step: int, rate: float, means: dict[str, float], watched: dict[str, float]
+    ) -> None:
+        """Note an epoch, its losses, what was evaluated, and the `rate` in images a second; refuse infinite losses."""
+        stage, plan = self.plan.stage, self.plan
+        if not means["loss"] < float("inf"):  # NaN is not below it either
+            remedy = f"lower {plan.section}.lr, which is {plan.optimisation.lr}"
+            raise UserError(f"training of stage '{stage}' diverged in epoch {epoch} (loss {means['loss']}); {remedy}")
+        self.run.record(stage, epoch=epoch, step=step, images_per_second=round(rate, 2), **means, **watched)
+        # With one term, its sum `loss` is the same figure.
+        parts = [f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2]
+        parts += [f"{name} {value:.3f}" for name, value in watched.items()]
+        self.run.log(f"{stage:9} epoch {epoch}/{plan.epochs}: {', '.join(parts)} ({rate:.1f} images/s)")
 
 
-def _record_epoch(
-    run: Run, plan: Plan, epoch: int, step: int, rate: float, means: dict[str, float], watched: dict[str, float]
-) -> None:
-    """Note an epoch, its losses, what was evaluated, and the `rate` in images a second; refuse infinite losses."""
-    if not means["loss"] < float("inf"):  # NaN is not below it either
-        remedy = f"lower {plan.section}.lr, which is {plan.optimisation.lr}"
-        raise UserError(f"training of stage '{plan.stage}' diverged in epoch {epoch} (loss {means['loss']}); {remedy}")
-    run.record(plan.stage, epoch=epoch, step=step, images_per_second=round(rate, 2), **means, **watched)
-    # With one term, its sum `loss` is the same figure.
-    parts = [f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2]
-    parts += [f"{name} {value:.3f}" for name, value in watched.items()]
-    run.log(f"{plan.stage:9} epoch {epoch}/{plan.epochs}: {', '.join(parts)} ({rate:.1f} images/s)")
+class _State:
+    """What training keeps so as to go on as if it had not stopped: `parts`, each with a state of its own.
+
+    The main process writes it, `STAGE.last.pth`. Another number of processes may go on from it: they see the same
+    images, but draw new dropout.
+    """
+
+    def __init__(self, path: Path, fingerprint: str, device: torch.device, parts: dict[str, Any]):
+        self.path, self.fingerprint, self.device, self.parts = path, fingerprint, device, parts
+        self.saved_at = time.monotonic()
+
+    def load(self) -> tuple[int, dict[str, Tensor]]:
+        """The steps done, and this process's part of the epoch's sums of losses; 0 and none without such a state."""
+        try:
+            content = load_tensors(self.path) if self.path.is_file() else {}
+        except UserError:  # damaged; a state is only a short cut
+            content = {}
+        expected = {"fingerprint", "step", "totals", "noise", *self.parts}
+        fits = isinstance(content, dict) and expected <= set(content) and content["fingerprint"] == self.fingerprint
+        step = content["step"] if fits else 0
+        if len(set(gather(step))) > 1:
+            remedy = "the run folder must be the same for all: on several machines give one that they share with --run"
+            raise UserError(f"processes find different states {self.path} to go on from; {remedy}")
+        if not step:
+            return 0, {}
+        for name, part in self.parts.items():
+            part.load_state_dict(content[name])
+        if len(content["noise"]) == world_size():
+            noise = content["noise"][rank()]
+            torch.set_rng_state(noise["cpu"])
+            if "cuda" in noise and self.device.type == "cuda":
+                torch.cuda.set_rng_state(noise["cuda"], self.device)
+        # The sums are those of all processes: the main one goes on from them, the others from nothing.
+        return step, {name: sums.to(self.device) * is_main() for name, sums in content["totals"].items()}
+
+    def is_due(self) -> bool:
+        """Whether the last state is old; one process asks, so that all agree."""
+        return is_main() and time.monotonic() - self.saved_at > SAVE_EVERY
+
+    def save(self, step: int, totals: dict[str, Tensor]) -> None:
+        """Write the state; all processes call it, and it is there when they return."""
+        noise = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            noise["cuda"] = torch.cuda.get_rng_state(self.device)
+        content = {"fingerprint": self.fingerprint, "step": step, "totals": _sums(totals), "noise": gather(noise)}
+        if is_main():
+            save_tensors(self.path, content | {name: part.state_dict() for name, part in self.parts.items()})
+        barrier()
+        self.saved_at = time.monotonic()
+
+
+def _sums(totals: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Scalars by name, each summed over all processes, in one message."""
+    if not totals:
+        return {}
+    return dict(zip(totals, total(torch.stack(list(totals.values()))).unbind(), strict=True))
 
 
 def _means(totals: dict[str, Tensor], steps: int) -> dict[str, float]:
-    return {name: float(value) / steps for name, value in sum_totals(totals).items()}
+    return {name: float(value) / steps for name, value in _sums(totals).items()}

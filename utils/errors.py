@@ -1,11 +1,16 @@
-"""A user's mistake has its own exception and its own exit code; everything else is ours and keeps its traceback."""
+"""A user's mistake has its own exception and its own exit code; everything else is ours and keeps its traceback.
+
+`pick` and `nearest` are for messages about names that do not exist.
+"""
 
 import argparse
+import difflib
 import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from utils.console import VERBOSE, close_bars, says
 from utils.names import visible
@@ -13,6 +18,8 @@ from utils.startup import EXIT_INTERRUPTED, EXIT_USER, work_begins
 
 FROM_LOADER = "Caught "  # how torch begins an error of a loader process: the traceback, then the message
 EXIT_SUCCESS, EXIT_OURS = 0, 1
+
+Entry = TypeVar("Entry")
 
 
 class UserError(Exception):
@@ -70,3 +77,21 @@ def command() -> str:
     if processes and "--run" in sys.argv:
         launcher.append("--")  # it has options of its own that begin so
     return shlex.join([*launcher, *script, *sys.argv[1:]])
+
+
+def pick(table: Mapping[str, Entry], name: str, setting: str, more: Iterable[str] = ()) -> Entry:
+    """The entry of a table, or a `UserError` that names the `setting`, what it may be (and `more`), and the nearest."""
+    if name in table:
+        return table[name]
+    known = [*table, *more]
+    raise UserError(f"'{setting}' must be one of {', '.join(known)}, found '{name[:100]}'{nearest(name, known)}")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of a message: which known word may have been meant; empty where none is near."""
+    known = [str(name) for name in known]
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if not close:  # the last part alone: `epoch` finds `cam.epochs`
+        last = {name.rpartition(".")[2]: name for name in known}
+        close = [last[name] for name in difflib.get_close_matches(word.rpartition(".")[2], last, n=1, cutoff=0.6)]
+    return f"; did you mean '{close[0]}'?" if close else ""

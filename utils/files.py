@@ -2,6 +2,9 @@
 
 Networks, resumable states and `stages.json` are `durable`: on the disk before they get their name. Small images are
 brought to the disk together (`Run.finish`); when a stage goes on, `is_whole` finds those that a power cut has cut off.
+
+One process at a time writes into a folder. The lock is the kernel's (filelock, on the file `.lock`) and ends with the
+process; `.lock.json` names the holder. Where a file system has no locks, a message warns once and the work goes on.
 """
 
 import contextlib
@@ -14,9 +17,14 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from utils.console import QUIET, say
+from utils.distributed import is_main
 from utils.errors import UserError
 
 TEMPORARY = re.compile(r"\..*\.(?P<host>[^.]+)\.(?P<process>\d{1,9})\.tmp(\.[^.]+)?")
@@ -30,6 +38,8 @@ ENDS = {  # how files begin, and with what this many bytes before their end
     ".png": (b"\x89PNG", 8, b"IEND"),
     ".jpg": (b"\xff\xd8", 2, b"\xff\xd9"),
 }
+LOCK, HOLDER = ".lock", ".lock.json"
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 WEBP = ".webp"  # says its own length
 
 
@@ -118,6 +128,41 @@ def remove_leftovers(folder: str | os.PathLike, deep: bool = True) -> None:
         if found and _is_left(path, found["host"], int(found["process"])):
             with contextlib.suppress(OSError):  # gone by itself, or not ours to remove
                 path.unlink()
+
+
+@contextlib.contextmanager
+def lock_folder(folder: str | Path, option: str) -> Iterator[None]:
+    """Hold the folder (made if missing) for this process; of several processes of one job only the main one takes it.
+
+    A folder that another process has, or that cannot be written, is a `UserError`. `option` is the one of the command
+    line that names another folder.
+    """
+    if not is_main():
+        yield
+        return
+    folder = Path(folder)
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        about = read_json(folder / HOLDER)
+        holder = "another process"
+        if {"process", "host", "since"} <= about.keys():
+            holder = f"process {about['process']} on {about['host']} since {about['since']}"
+        remedy = f"wait until that has ended, stop it there, or name another folder with {option}"
+        raise UserError(f"{folder} is being written by {holder}; {remedy}") from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            remedy = f"choose another with {option}"
+            raise UserError(f"folder {folder} cannot be written ({error.strerror}); {remedy}") from error
+        say(f"the file system of {folder} has no locks ({error.strerror}): see that nothing else writes there", QUIET)
+    try:
+        since = datetime.now().isoformat(" ", "seconds")
+        write_json(folder / HOLDER, {"process": os.getpid(), "host": socket.gethostname(), "since": since})
+        yield
+    finally:
+        lock.release()
 
 
 def require_space(folder: str | os.PathLike, needed: float, purpose: str) -> None:

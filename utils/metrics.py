@@ -16,11 +16,14 @@ LEAST_GAIN = 0.1  # of the mean IoU, before other values of the classes are told
 
 
 class ConfusionMatrix:
-    """Counts of (truth, prediction) pairs in int64 of `num_classes` values, background included; at most 255."""
+    """Counts of (truth, prediction) pairs in int64 of `num_classes` values, background included; at most 255.
 
-    def __init__(self, num_classes: int):
+    `counts` (num_classes, num_classes), truth in rows, is what is there already.
+    """
+
+    def __init__(self, num_classes: int, counts: Tensor | None = None):
         self.num_classes = num_classes
-        self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64) if counts is None else counts
         # In how many images each value is in the truth, is predicted, and is predicted where it is.
         self.images = torch.zeros(3, num_classes, dtype=torch.int64)
         self.ignored_predictions = 0
@@ -70,32 +73,28 @@ class ConfusionMatrix:
         self.ignored_predictions, self.n_images = others.tolist()
 
     def iou(self) -> Tensor:
-        """(num_classes,) float64 TP / (TP + FP + FN); see `iou_of`."""
-        return iou_of(self.counts)
+        """(num_classes,) float64 TP / (TP + FP + FN); NaN where a value is in neither truth nor prediction."""
+        hits = self.counts.diag().double()
+        return hits / (self.counts.sum(dim=0) + self.counts.sum(dim=1) - self.counts.diag()).double()
 
     def miou(self) -> float:
-        """See `miou_of`."""
-        return miou_of(self.counts)
+        """The mean IoU over the classes in the truth and background; NaN without pixels."""
+        return float(self.iou()[self.counts.sum(dim=1) > 0].mean())
 
     def miou_of_classes(self) -> float:
         """`miou` without the background, which hides everything where objects are tiny."""
         return float(self.iou()[1:][self.counts.sum(dim=1)[1:] > 0].mean())
 
-    def precision(self) -> Tensor:
-        """(num_classes,) of the pixels that are predicted as a value, those that have it; NaN where none is."""
-        return self.counts.diag() / self.counts.sum(dim=0).double()
+    def of_classes(self) -> dict[str, Tensor]:
+        """Figures of each value, background included, (num_classes,) float64; NaN where there is nothing to divide by.
 
-    def recall(self) -> Tensor:
-        """(num_classes,) of the pixels that have a value, those that are predicted as it; NaN where none has it."""
-        return self.counts.diag() / self.counts.sum(dim=1).double()
-
-    def found(self) -> Tensor:
-        """(num_classes,) of the images that show a value, those whose mask of it touches it; NaN without any."""
-        return self.images[2] / self.images[0].double()
-
-    def drawn_right(self) -> Tensor:
-        """(num_classes,) of the images with a value in the mask, those where it touches that value; NaN without any."""
-        return self.images[2] / self.images[1].double()
+        `precision` is of the pixels that are predicted as it, `recall` of those that have it. `found`: of the images
+        that show it, those whose mask of it touches it. `drawn_right`: of the images whose mask has it, these again.
+        """
+        hits, (shown, drawn, right) = self.counts.diag(), self.images.double()
+        precision, recall = hits / self.counts.sum(dim=0).double(), hits / self.counts.sum(dim=1).double()
+        both = {"precision": precision, "recall": recall}
+        return {"iou": self.iou(), **both, "found": right / shown, "drawn_right": right / drawn}
 
     def better_values(self) -> dict[int, int]:
         """Class in the truth -> the predicted value of the highest IoU, where exchanging them doubles the mean IoU."""
@@ -151,8 +150,7 @@ class ThresholdSweep:
 
     def at(self, index: int) -> ConfusionMatrix:
         """The confusion matrix at `thresholds[index]`."""
-        matrix = ConfusionMatrix(self.num_classes)
-        matrix.counts = self.bins[:, :, index + 1 :].sum(dim=2)
+        matrix = ConfusionMatrix(self.num_classes, self.bins[:, :, index + 1 :].sum(dim=2))
         matrix.counts[:, 0] += self.bins[:, :, : index + 1].sum(dim=(1, 2))
         matrix.n_images = self.n_images
         return matrix
@@ -188,14 +186,3 @@ def _check_values(values: np.ndarray | Tensor, name: str, num_classes: int) -> N
     if len(values) and not 0 <= int(values.min()) <= int(values.max()) < num_classes:
         strange = [value for value in np.unique(values).tolist() if not 0 <= value < num_classes]
         raise ValueError(f"values {strange[:5]} in the {name}; expected 0..{num_classes - 1} or {IGNORE}")
-
-
-def iou_of(counts: Tensor) -> Tensor:
-    """(C, C) confusion counts -> (C,) IoU, NaN where a class is in neither rows nor columns."""
-    hits = counts.diag().double()
-    return hits / (counts.sum(dim=0) + counts.sum(dim=1) - counts.diag()).double()
-
-
-def miou_of(counts: Tensor) -> float:
-    """(C, C) counts, truth in rows -> the mean IoU over the classes in the truth and background; NaN without pixels."""
-    return float(iou_of(counts)[counts.sum(dim=1) > 0].mean())

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from utils.code_record import CodeRecord, with_code
+from utils.code_digest import CodeRecord, with_code
 from utils.console import NORMAL, QUIET, table_of
 from utils.distributed import from_main, gather, is_main
 from utils.errors import UserError
@@ -219,7 +219,7 @@ class _Pipeline:
         run.finish(stage.name, seconds=round(seconds, 1), peak_memory_mb=memory, result=result)
         sizes = ", ".join(f"{name} {size / 2**10:.1f} GB" for name, size in memory.items())
         run.log(f"{stage.name:9} done in {duration(seconds)} (peak {sizes})")
-        figures = {name: value for name, value in result.items() if isinstance(value, int | float | str)}
+        figures = {name: value for name, value in result.items() if isinstance(value, int | float)}
         if figures and stage.shows_result:
             run.log(table_of(figures))
         if stage.writes_checkpoint:

@@ -17,13 +17,7 @@ T = TypeVar("T")
 
 
 def read_once(
-    dataset: Dataset,
-    positions: Sequence[int],
-    workers: int,
-    title: str,
-    *,
-    pin_memory: bool = False,
-    threads: bool = False,
+    dataset: Dataset, positions: Sequence[int], workers: int, title: str, pinned: bool = False, threads: bool = False
 ) -> Iterator[Any]:
     """The dataset's items at those positions, each of them in exactly one process; with a progress bar of them all.
 
@@ -35,7 +29,7 @@ def read_once(
     if threads and workers:
         items: Iterator[Any] = read_ahead(dataset.__getitem__, queue, workers)
     else:
-        items = load_items(dataset, workers, sampler=queue, pin_memory=pin_memory)
+        items = load_items(dataset, workers, sampler=queue, pin_memory=pinned)
     with progress(None, len(queue), title) as bar:
         for item in items:
             yield item

@@ -1,5 +1,11 @@
-"""A run folder (docs/run_folder.md): its log, and the record of its stages (utils/pipeline.py runs them)."""
+"""A run folder (docs/run_folder.md): its log, the record of its stages (utils/pipeline.py runs them), its metrics.
 
+metrics.jsonl has one line of JSON an epoch, appended as training goes. A stage that is trained again appends from epoch
+1 on, so of two lines of one stage and epoch the later one counts.
+"""
+
+import contextlib
+import importlib.util
 import json
 import os
 import platform
@@ -18,11 +24,11 @@ from utils.console import NORMAL, say
 from utils.distributed import barrier, from_main, is_main, world_size
 from utils.errors import UserError
 from utils.files import write_json, write_text, writing
-from utils.metrics_log import Events, append_metrics
 from utils.settings import RunSettings
 
 CONTENTS = "contents.json"  # digests of the files of the data (utils/file_digests.py)
 RUN_SETTINGS, RUN_RECORD = "config.yaml", "stages.json"  # both lie in every run folder
+EVENTS = "tensorboard"  # folder of the events, and the package that writes them
 MARKER = ".fingerprint"  # in a folder of files: what these depend on
 PACKAGES = ("torchvision", "timm", "numpy", "pillow", "opencv-python-headless", "opencv-python", "pydensecrf2")
 PARENTS = 3  # a run folder's masks and seeds lie at most this deep in it
@@ -37,7 +43,10 @@ class Run:
         self.folder = Path(cfg.run)
         self.made_with: dict[str, Any] = {}  # what a stage's output owes to this machine; of the main process
         if is_main():
-            self._begin(cfg, command)
+            write_text(self.folder / RUN_SETTINGS, cfg.to_yaml())
+            self.made_with = _describe()
+            call = {"command": command, "started": datetime.now().isoformat(timespec="seconds"), "seed": cfg.seed}
+            write_json(self.path("run.json"), call | self.made_with)
         record = self.path("run.json")
         written = from_main(record.read_text)
         if not record.is_file() or record.read_text() != written:
@@ -45,16 +54,6 @@ class Run:
             remedy = "on several machines give a folder that they share with --run"
             raise UserError(f"the run folder {self.folder} {what}; {remedy}")
         self._open()
-
-    def _begin(self, cfg: RunSettings, command: Sequence[str]) -> None:
-        try:
-            write_text(self.folder / RUN_SETTINGS, cfg.to_yaml())
-        except UserError as error:
-            what = f"the run folder {self.folder} cannot be written: {error}"
-            raise UserError(f"{what}; choose another with --run") from error
-        self.made_with = _describe()
-        call = {"command": list(command), "started": datetime.now().isoformat(timespec="seconds"), "seed": cfg.seed}
-        write_json(self.path("run.json"), call | self.made_with)
 
     @classmethod
     def reopen(cls, folder: str | Path) -> "Run":
@@ -65,7 +64,7 @@ class Run:
         return run
 
     def _open(self) -> None:
-        self.stages = self._read_stages()
+        self.stages = _read_stages(self.path(RUN_RECORD))
         self.begin("", "")  # no stage is running yet
         self.after_epoch: Callable[[], None] = lambda: None  # called when the figures of an epoch are recorded
         self.events = Events(self.folder)
@@ -154,18 +153,72 @@ class Run:
         if is_main():
             write_json(self.path(RUN_RECORD), self.stages, durable=True)
 
-    def _read_stages(self) -> dict[str, dict[str, Any]]:
-        path = self.path(RUN_RECORD)
-        if not path.is_file():
-            return {}
+
+class Events:
+    """Writers of a run's TensorBoard events, one a stage; does nothing where TensorBoard is not installed."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder / EVENTS
+        self.writers: dict[str, Any] = {}
+        self.enabled = importlib.util.find_spec(EVENTS) is not None
+
+    def add(self, stage: str, values: dict[str, float]) -> None:
+        """Add the numbers of an epoch; `step` among them is the horizontal axis."""
+        if not self.enabled:
+            return
+        step = int(values.get("step", 0))
+        if stage not in self.writers:
+            # Imported here: it takes a second, and most calls of the scripts train nothing.
+            from torch.utils.tensorboard import SummaryWriter
+
+            # What a stopped or repeated training has written from this step on is hidden.
+            self.writers[stage] = SummaryWriter(str(self.folder / stage), purge_step=step)
+        for name, value in values.items():
+            if name != "step":
+                self.writers[stage].add_scalar(name, value, step)
+        self.writers[stage].flush()
+
+    def close(self) -> None:
+        """Close the files; a later `add` opens new ones."""
+        for writer in self.writers.values():
+            writer.close()
+        self.writers.clear()
+
+
+def append_metrics(path: Path, stage: str, values: dict[str, float]) -> None:
+    """Add a line; it replaces a last line that was cut off."""
+    line = json.dumps({"stage": stage, **values}) + "\n"
+    with writing(path), path.open("ab+") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(line.encode())
+
+
+def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The lines of each stage's last training, by stage, epochs ascending; nothing where there is no file.
+
+    A last line that was cut off is left out; an earlier one that is no JSON is a `UserError`.
+    """
+    if not path.is_file():
+        return {}
+    found: dict[str, list[dict[str, Any]]] = {}
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, 1):
         try:
-            stages = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(stages, dict) or not all(_is_entry(entry) for entry in stages.values()):
-                raise ValueError("expected an entry for each stage: fingerprint, finished, seconds, result")
-            return stages
-        except (OSError, ValueError, RecursionError) as error:
-            remedy = "delete it to run all stages of this folder again"
-            raise UserError(f"{path} cannot be read ({error}); {remedy}") from error
+            row = json.loads(line)
+            stage, epoch = row["stage"], row["epoch"]
+            if not isinstance(stage, str) or not isinstance(epoch, int):
+                raise ValueError("a stage is a text, an epoch a whole number")
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            if number == len(lines):
+                break
+            what = f"expected JSON with stage and epoch, found '{line[:60]}' ({error})"
+            raise UserError(f"{path}, line {number}: {what}; mend or delete the line") from error
+        earlier = found.setdefault(stage, [])
+        while earlier and earlier[-1]["epoch"] >= epoch:
+            earlier.pop()
+        earlier.append(row)
+    return found
 
 
 def run_of(folder: Path) -> Path | None:
@@ -176,6 +229,19 @@ def run_of(folder: Path) -> Path | None:
 
 def _text_of(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _read_stages(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.is_file():
+        return {}
+    try:
+        stages = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(stages, dict) or not all(_is_entry(entry) for entry in stages.values()):
+            raise ValueError("expected an entry for each stage: fingerprint, finished, seconds, result")
+        return stages
+    except (OSError, ValueError, RecursionError) as error:
+        remedy = "delete it to run all stages of this folder again"
+        raise UserError(f"{path} cannot be read ({error}); {remedy}") from error
 
 
 def _is_entry(entry: Any) -> bool:
@@ -191,28 +257,24 @@ def _is_entry(entry: Any) -> bool:
 
 
 def _describe() -> dict[str, Any]:
-    asked = ["git", "describe", "--always", "--dirty"]
-    try:
+    commit = ""
+    with contextlib.suppress(OSError):  # no git
+        asked = ["git", "describe", "--always", "--dirty"]
         commit = subprocess.run(asked, capture_output=True, text=True, cwd=Path(__file__).parent, check=False).stdout
-    except OSError:  # no git
-        commit = ""
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
     device = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     return {
         "commit": commit.strip(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        **{name: version for name in PACKAGES if (version := _version_of(name))},
+        **versions,
         "processes": world_size(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else device,
         "platform": platform.platform(),
     }
-
-
-def _version_of(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def duration(seconds: float) -> str:

@@ -67,10 +67,6 @@ class RunSettings:
     compile: bool = setting(False, help="torch.compile the trained network")
     workers: int = setting(2, low=0, help="loader processes")
 
-    def part(self, name: str) -> Any:
-        """A setting of the run; a configuration gives its classes of settings, too."""
-        return getattr(self, name)
-
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries and lists, by section of the file."""
         return settings_dict(self)
@@ -96,8 +92,8 @@ def settings_dict(settings: Any) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def settings_of(cfg: RunSettings, name: str) -> Any:
-    """The plain values of what a stage reads: a part of the configuration, `steps`, or one setting of a part."""
+def settings_of(cfg: Any, name: str) -> Any:
+    """The plain values of what a stage reads: a part of the configuration (`Config.part`), or one setting of it."""
     part, _, setting_name = name.partition(".")
     found = cfg.part(part)
     if isinstance(found, tuple):

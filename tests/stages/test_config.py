@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from docs import settings as docs_settings
-from stages.config import REMOVED, RENAMED, config_from_dict, load_config, override, parts, resolve_choices
+from stages.config import REMOVED, config_from_dict, load_config, override, parts, resolve_choices
 from tests.project import ROOT
 from utils.config_file import flatten
 from utils.errors import UserError
@@ -95,11 +95,6 @@ def test_settings_of_earlier_versions_are_read_where_they_mean_something(caplog)
         assert load_config(None, overrides=[f"{key}={str(value).lower()}"]) == load_config(None)
         with pytest.raises(UserError, match=f"unknown setting '{key}'"):
             load_config(None, overrides=[f"{key}=1"])
-    for old, new in RENAMED.items():
-        with pytest.raises(UserError, match=f"'{old}' is now called '{new}'"):
-            load_config(None, overrides=[f"{old}=3"])
-        section, _, name = old.partition(".")
-        assert flat(config_from_dict({section: {name: 3.0}}, "old.pth").to_dict())[new] == 3
     assert not caplog.text
     assert config_from_dict({"cam": {"epochs": 2, "epoch": 3}}, "old.pth").cam.epochs == 2
     assert "old.pth: settings cam.epoch are not known here" in caplog.text

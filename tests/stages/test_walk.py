@@ -13,7 +13,7 @@ from benchmarks.common import set_all
 from data.artifacts import Seed, read_mask, read_seed, write_seed
 from models.random_walk import MOST_WEIGHTS
 from stages.config import load_config
-from stages.lists import seed_index
+from stages.files import seed_index
 from stages.networks import load_affinity
 from stages.reading import TOGETHER, SeedFolders, change_seeds
 from stages.walk import open_boundary_walk

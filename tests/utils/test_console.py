@@ -70,10 +70,7 @@ def test_a_message_does_not_stand_behind_a_bar(level, monkeypatch, capsys):
 
 
 def test_a_table_sets_numbers_under_each_other():
-    lines = table_of({"images": 1023, "loss": 0.068679, "note": "a\nb " + "x" * 200}).splitlines()
-    assert lines[:2] == ["  images     1023", "  loss    0.06868"]
-    assert lines[2].startswith("  note    a b xxx")
-    assert lines[2].endswith("…")
+    assert table_of({"images": 1023, "loss": 0.068679}) == "  images       1023\n  loss      0.06868"
     assert table_of({}) == ""
 
 

@@ -14,7 +14,7 @@ from data.dataset import TrainingSampler
 from models.layers import share_statistics
 from models.segmenter import segmentation_loss
 from tests.processes import run_together
-from utils import training_state
+from utils import engine
 from utils.compute import Compute
 from utils.distributed import WorkQueue, any_of, from_main, gather, is_main, rank, total, world_size
 from utils.engine import Optimisation, Plan, TrainingData, train_network
@@ -112,7 +112,7 @@ def train(folder: Path, stop_at: int = 0, compile: bool = False) -> None:
             raise KeyboardInterrupt
         return {"segmentation": segmentation_loss(network(batch["image"]), batch["mask"])}
 
-    with mock.patch.object(training_state, "SAVE_EVERY", -1.0):
+    with mock.patch.object(engine, "SAVE_EVERY", -1.0):
         train_network(run, plan, network, TrainingData(Images(), TrainingSampler(11, 5, seed=2)), terms)
     if is_main():
         torch.save(network.state_dict(), folder / "weights.pth")

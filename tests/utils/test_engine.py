@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from data.dataset import TrainingSampler
-from utils import training_state
+from utils import engine
 from utils.compute import Compute
 from utils.engine import Optimisation, Plan, TrainingData, Watch, train_network
 from utils.errors import UserError
@@ -121,7 +121,7 @@ def undisturbed(tmp_path_factory):
 
 @pytest.mark.parametrize("step", [2, 5, 6, 15])
 def test_stopped_anywhere_it_ends_with_the_same_weights_and_figures(new_run, undisturbed, monkeypatch, step):
-    monkeypatch.setattr(training_state, "SAVE_EVERY", -1.0)  # a state after each step
+    monkeypatch.setattr(engine, "SAVE_EVERY", -1.0)  # a state after each step
     network, figures, lines = undisturbed
     with pytest.raises(Stopped):
         train(new_run(), at(step, stop))
@@ -138,7 +138,7 @@ def test_stopped_anywhere_it_ends_with_the_same_weights_and_figures(new_run, und
 
 
 def test_in_bf16_a_stopped_training_ends_with_the_same_weights(new_run, undisturbed, monkeypatch):
-    monkeypatch.setattr(training_state, "SAVE_EVERY", -1.0)
+    monkeypatch.setattr(engine, "SAVE_EVERY", -1.0)
     own = replace(plan(), compute=Compute(torch.device("cpu"), "bf16"))
     network, figures = train(new_run("whole"), own=own)
     assert not same(network, undisturbed[0])  # so it was bf16

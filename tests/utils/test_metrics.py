@@ -151,8 +151,9 @@ def test_a_class_is_found_in_an_image_where_its_mask_touches_it():
     matrix.update(touched, torch.where(torch.arange(16).view(4, 4) == 0, 1, 0))  # a pixel of four is enough
     matrix.update(missed + touched, torch.flip(touched, (0,)))  # beside it
     matrix.update(missed, torch.full((4, 4), 2))  # of a class that is not there
-    assert matrix.found()[1] == 0.5
-    assert matrix.drawn_right()[1:].tolist() == [0.5, 0]
-    assert math.isnan(matrix.found()[2])
-    assert matrix.precision()[1] == 1 / 5
-    assert matrix.recall()[1] == 1 / 8
+    figures = matrix.of_classes()
+    assert figures["found"][1] == 0.5
+    assert figures["drawn_right"][1:].tolist() == [0.5, 0]
+    assert math.isnan(figures["found"][2])
+    assert figures["precision"][1] == 1 / 5
+    assert figures["recall"][1] == 1 / 8

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-import utils.code_record
+import utils.code_digest
 from stages.config import Config, load_config
 from utils.errors import UserError
 from utils.pipeline import Stage, run_stages
@@ -70,7 +70,7 @@ class Toys:
 @pytest.fixture
 def toys(tmp_path, monkeypatch) -> Toys:
     toys = Toys(tmp_path)
-    monkeypatch.setattr(utils.code_record, "symbols_of", toys.symbols_of)
+    monkeypatch.setattr(utils.code_digest, "symbols_of", toys.symbols_of)
     return toys
 
 

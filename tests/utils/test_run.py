@@ -18,7 +18,7 @@ def settings(tmp_path) -> Config:
 
 def test_the_folder_says_what_ran_or_why_it_cannot(settings):
     Path(settings.run).write_text("a file")
-    with pytest.raises(UserError, match=r"the run folder .*--run"):
+    with pytest.raises(UserError, match=r"run/config\.yaml cannot be written .*choose a folder"):
         Run(settings)
     Path(settings.run).unlink()
     cfg = override(settings, ["seed=5"])

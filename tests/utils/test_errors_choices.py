@@ -2,8 +2,7 @@
 
 import pytest
 
-from utils.choices import nearest, pick
-from utils.errors import UserError
+from utils.errors import UserError, nearest, pick
 
 TABLE = {"voc": 1, "coco": 2}
 

@@ -14,11 +14,11 @@ from filelock import FileLock
 
 from tests.project import ROOT
 from utils.errors import UserError
-from utils.lock import lock_folder
+from utils.files import lock_folder
 
 HOLD_AND_FORK = """
 import os, sys, time
-from utils.lock import lock_folder
+from utils.files import lock_folder
 with lock_folder(sys.argv[1], "--run"):
     if not os.fork():
         print(os.getpid(), flush=True)  # only the child knows when it has let go of the lock

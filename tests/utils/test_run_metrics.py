@@ -3,7 +3,7 @@
 import pytest
 
 from utils.errors import UserError
-from utils.metrics_log import EVENTS, Events, append_metrics, read_metrics
+from utils.run import EVENTS, Events, append_metrics, read_metrics
 
 
 def test_what_is_written_is_read(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.refinement import dense_crf, par
-from stages.refinement import REFINEMENTS, refiner
+from stages.pseudo import REFINEMENTS, refiner
 from stages.settings import PseudoSettings
 from tests.models.test_refinement import random_image, random_softmax
 

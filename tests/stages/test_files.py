@@ -11,8 +11,8 @@ from data.artifacts import Seed, seed_size, write_mask, write_seed
 from data.index import open_index
 from data.settings import DataSettings
 from models.segmenter import build_segmenter
-from stages import lists
-from stages.lists import require_network_space, without_file
+from stages import files
+from stages.files import require_network_space, without_file
 from tests.project import new_project
 from utils.errors import UserError
 
@@ -27,7 +27,7 @@ def index(make_voc):
 def asked(monkeypatch) -> list[float]:
     """Bytes that were asked for."""
     needed = []
-    monkeypatch.setattr(lists, "require_space", lambda folder, size, purpose: needed.append(size))
+    monkeypatch.setattr(files, "require_space", lambda folder, size, purpose: needed.append(size))
     return needed
 
 

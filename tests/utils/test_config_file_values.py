@@ -28,7 +28,6 @@ MISTAKES = {
     "above": ("", ["prm.hi=1.5"], ["'prm.hi' must be between 0 and 1, found 1.5"]),
     "out of range in a list": ("", ["cam.scales=[1, 0]"], ["'cam.scales' must be between 0.1 and 8, found 0"]),
     "range the wrong way": ("", ["cam.resize_long=[640, 320]"], ["'cam.resize_long'", "smallest first"]),
-    "renamed": ("affinity: {lr_displacement_factor: 1}\n", [], ["line 1", ".lr_displacement_factor' is now called"]),
     "a section that is a number": ("seed: 1\ncam: 3\n", [], ["line 2", "key: value", "3"]),
     "presets that are a list": ("presets: [a]\n", [], ["line 1", "'presets'"]),
     "key that YAML reads as false": ("false: 3\n", [], ["unknown setting 'False'"]),
