@@ -29,6 +29,7 @@ from data.index import open_index
 from evaluation.comparison import check_classes, compare, comparison_table
 from evaluation.protocol import about_folder, about_list, evaluate_network, evaluate_run, protocol_table, write_csv
 from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
+from evaluation.stages import pipeline
 from evaluation.truth import check_predictions, warn_of_trained
 from stages.config import Config, config_from_dict, load_config, override
 from stages.networks import load_network
@@ -82,7 +83,7 @@ def main() -> None:
             if args.json:
                 write_json(args.json, figures)
         return
-    evaluations = evaluate_run(Path(args.run), cfg) if args.run else evaluate(args, cfg)
+    evaluations = evaluate_run(Path(args.run), cfg, pipeline()) if args.run else evaluate(args, cfg)
     if is_main():
         report(args, evaluations)
 
@@ -131,12 +132,12 @@ def evaluate(args: argparse.Namespace, cfg: Config) -> dict[str, Evaluation]:
     index, about = open_list(args, cfg)
     if args.seeds:
         folder = Path(args.seeds)
-        about |= about_folder(folder)
+        about |= about_folder(folder, pipeline())
         return {"": evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers, **about)}
     if args.masks:
         folder = Path(args.masks)
         check_predictions(index, folder, cfg.workers)
-        return {"": evaluate_masks(index, folder, cfg.workers, **about, **about_folder(folder))}
+        return {"": evaluate_masks(index, folder, cfg.workers, **about, **about_folder(folder, pipeline()))}
     network, checkpoint = load_network(args.model_path)
     own = config_from_dict(checkpoint.config, str(args.model_path))
     check_classes(args.model_path, checkpoint.class_names, index)

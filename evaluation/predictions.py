@@ -33,19 +33,22 @@ def claim_folder(folder: Path, networks: Sequence[Path], index: Index, cfg: Conf
     """Note what the predictions in a folder depend on, because files that are there are kept.
 
     Raises:
-        UserError: the folder holds predictions of other networks, by other settings or of other images.
+        UserError: the folder holds predictions of other networks, by other settings, or of other images or labels.
     """
     settings = {name: value for name, value in cfg.to_dict().items() if name not in MACHINE}
     made_by = {"networks": digest(digest_files(networks)), "settings": digest(settings)}
     found = digest_files([record.image for record in index.records])
-    images = {record.name: content for record, content in zip(index.records, found, strict=True)}
+    # The masks in `given` are limited to the labels.
+    labels = ([index.class_names[label] for label in record.labels] for record in index.records)
+    rows = zip(index.records, found, labels, strict=True)
+    images = {record.name: digest([content, shown]) for record, content, shown in rows}
     known = read_json(folder / MADE_BY)
     before = known.get("images", {}) if known.items() >= made_by.items() else {}
     is_used = any((folder / labels).exists() for labels in (PREDICTED, GIVEN))
     if is_used and (not before or any(before.get(name, content) != content for name, content in images.items())):
         raise UserError(
-            f"{folder} holds predictions of another network, by other settings or of other images, and files that are "
-            "there are kept; choose another folder, or remove this one"
+            f"{folder} holds predictions of another network, by other settings, or of other images or labels, and files "
+            "that are there are kept; choose another folder, or remove this one"
         )
     write_json(folder / MADE_BY, made_by | {"images": before | images})
 

@@ -4,6 +4,9 @@ Seeds and pseudo masks are published on VOC's list `train` (1,464 images), segme
 """
 
 import csv
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +25,13 @@ from stages.reading import build_method
 from stages.threshold import with_found_threshold
 from utils.distributed import from_main, scratch_folder
 from utils.errors import UserError
-from utils.files import atomic_path, digest, read_json
-from utils.run import RUN_RECORD, RUN_SETTINGS, run_of
-from utils.settings import settings_of
+from utils.files import atomic_path, read_json
+from utils.pipeline import Stage, stale_stages
+from utils.run import RUN_RECORD, RUN_SETTINGS, Run, run_of
 
 PUBLISHED = {"voc": {"train": 1464, "val": 1449}}  # kind of data -> list -> its images
 SEED_LISTS = {"voc": "train"}  # kind of data -> the list that seeds and pseudo masks are published on
+EVALUATE = ("ablation", "report")  # stages whose figures are made anew here
 PREDICT_BY = ("data", "segment", "pseudo", "infer")  # settings that the masks of a run's network depend on
 CSV_COLUMNS = (
     *("labels", "list", "n_images", "backbone", "weights", "scales", "flip", "refine"),
@@ -47,12 +51,17 @@ def about_list(cfg: Config, list_name: str, count: int) -> dict[str, Any]:
     return {"list": list_name, "root": cfg.data.root, "published list": published}
 
 
-def about_folder(folder: Path) -> dict[str, Any]:
-    """How a folder of seeds or masks was made, by the settings of the run that it lies in."""
+def about_folder(folder: Path, stages: Sequence[Stage]) -> dict[str, Any]:
+    """How a folder of seeds or masks was made, by the settings of the run that it lies in; `stages` are all."""
     run = run_of(folder)
     if run is None:
         return {"backbone": "not known: the files lie in no run folder"}
-    return about_run(load_config(run / RUN_SETTINGS), folder.absolute().relative_to(run).parts[0])
+    cfg, name = load_config(run / RUN_SETTINGS), folder.absolute().relative_to(run).parts[0]
+    makers = {SEEDS: "seeds", PSEUDO: "pseudo"} | {step.folder: step.apply.stage for step in used_steps(cfg)}
+    skipped = [stage.name for stage in stages if stage.skip(cfg) is not None]
+    if reason := stale_stages(stages, cfg, Run.reopen(run), skipped).get(makers.get(name, "")):
+        return {"backbone": f"not known: the stage that wrote the files is stale, {reason} (see {run / RUN_SETTINGS})"}
+    return about_run(cfg, name)
 
 
 def about_run(cfg: Config, folder: str) -> dict[str, Any]:
@@ -64,15 +73,25 @@ def about_run(cfg: Config, folder: str) -> dict[str, Any]:
     return network | {"scales": list(cfg.step("cam").scales), "flip": cfg.step("cam").flip}
 
 
-def evaluate_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
+def evaluate_run(folder: Path, cfg: Config, stages: Sequence[Stage]) -> dict[str, Evaluation]:
     """Seeds and pseudo masks of a finished run on their published list, segmentation on the validation list.
 
-    Without a published list, or without all of its files, seeds are evaluated on the run's own list.
+    Without a published list, or without all of its files, seeds are evaluated on the run's own list. A run whose files
+    were made with other settings than its own, or of other images or labels, is a `UserError`; `stages` are all.
     """
     if not (folder / RUN_RECORD).is_file():
         raise UserError(f"{folder} is no run folder: it has no {RUN_RECORD}; expected a folder that train.py wrote")
     found = {}
     own = load_config(folder / RUN_SETTINGS)  # by which seeds and pseudo masks were made, whatever is asked for
+    skipped = [stage.name for stage in stages if from_main(partial(stage.skip, own)) is not None]
+    data = replace(cfg, run=str(folder))  # where the digests of its images are
+    stale = from_main(lambda: stale_stages(stages, own, Run.reopen(folder), skipped, data))
+    if of_makers := {name: reason for name, reason in stale.items() if name not in EVALUATE}:
+        what = "; ".join(f"the output of stage '{name}' is stale, {reason}" for name, reason in of_makers.items())
+        remedy = (
+            f"make it again (python train.py --config {folder / RUN_SETTINGS} --run {folder}), or evaluate a folder"
+        )
+        raise UserError(f"{folder}: {what}; {remedy} alone (--seeds, --masks) or a network (--model_path)")
     is_as_run = all(cfg.to_dict()[name] == own.to_dict()[name] for name in PREDICT_BY)
     cfg = with_found_threshold(cfg, folder)
     titles = {SEEDS: "seeds"} | {step.folder: f"seeds + {step.title}" for step in used_steps(own)}
@@ -90,7 +109,7 @@ def evaluate_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
     about = about_list(cfg, cfg.data.val_list, len(index)) | about_run(cfg, PREDICTIONS)
     with scratch_folder() as scratch:
         predictions = folder / PREDICTIONS
-        if not (is_as_run and from_main(lambda: _is_fresh(folder, index, own))):
+        if not (is_as_run and "report" not in stale and from_main(lambda: _is_predicted(folder, index))):
             predictions = scratch
             write_predictions(load_segmenter(folder / SEGMENTER, index.class_names), index, predictions, cfg)
         return found | evaluate_predictions(index, predictions, cfg, **about)
@@ -131,18 +150,12 @@ def _list_of(folder: Path, suffix: str, cfg: Config) -> tuple[str, Index]:
     raise UserError(f"{folder} has not a file for each image of '{name}'; run the stages that are missing: {command}")
 
 
-def _is_fresh(folder: Path, index: Index, cfg: Config) -> bool:
-    """Whether the stage `report` has predicted every image with the network that is there now, by these settings."""
-    try:
-        stages = read_json(folder / RUN_RECORD)
-        fresh = stages["report"]["finished"] > stages["segment"]["finished"]
-        if (network := folder / SEGMENTER).is_file():  # or put there since
-            fresh = fresh and network.stat().st_mtime <= stages["report"]["finished"]
-        made_by = stages["pseudo"]["settings"] | stages["report"]["settings"]
-        fresh = fresh and digest(made_by) == digest({name: settings_of(cfg, name) for name in made_by})
-    except (KeyError, TypeError):
+def _is_predicted(folder: Path, index: Index) -> bool:
+    """Whether stage `report` has predicted every image with the network that is there now."""
+    report, network = read_json(folder / RUN_RECORD).get("report"), folder / SEGMENTER
+    if report is None or (network.is_file() and network.stat().st_mtime > report["finished"]):  # or put there since
         return False
-    return fresh and not find_missing(index, [folder / PREDICTIONS / labels for labels in (PREDICTED, GIVEN)], ".png")
+    return not find_missing(index, [folder / PREDICTIONS / labels for labels in (PREDICTED, GIVEN)], ".png")
 
 
 def protocol_table(evaluations: dict[str, Evaluation]) -> str:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +15,7 @@ from stages.config import Config, changed_settings
 from stages.files import REPORT, REPORT_IMAGES, REPORT_PAGE
 from utils.bootstrap import DRAWS, LEVEL
 from utils.files import digest, read_json
-from utils.pipeline import Stage
+from utils.pipeline import Stage, stale_stages
 from utils.run import RUN_RECORD, RUN_SETTINGS, Run, duration, read_metrics
 
 CONFUSIONS = 15  # lines of their table
@@ -55,11 +55,12 @@ def write_report_page(stages: Sequence[Stage], cfg: Config, run: Run, images: Se
     damaged = "report" in run.stages and not (figures and chosen)
     figures = figures if "report" in run.stages and not damaged else {}
     fresh = bool(figures) and run.stages["report"]["finished"] >= max(row["finished"] for row in run.stages.values())
+    data = cfg if images is None else None  # digests take a while, and a page in between draws nothing anew
     if images is None:
         images = validation_gallery(cfg, run, figures, chosen) if fresh else training_gallery(cfg, run)
     skipped = {stage.name: reason for stage in stages if (reason := stage.skip(cfg)) is not None}
     missing = [stage.name for stage in stages if stage.name not in skipped and stage.name not in run.stages]
-    stale = stale_stages(stages, cfg, run, skipped)
+    stale = stale_stages(stages, cfg, run, skipped, data)
     network = f"{cfg.model.backbone}, {cfg.model.weights} weights"
     learned = "image-level labels only" if not cfg.data.hints else f"image-level labels, and hints of {cfg.data.hints}"
     intro = [f"{network}; trained on list {cfg.data.train_list} with {learned}."]
@@ -71,7 +72,7 @@ def write_report_page(stages: Sequence[Stage], cfg: Config, run: Run, images: Se
             "stage, and while a network is trained."
         )
     if stale:
-        what = f"The output of {', '.join(stale)} is not that of the settings on this page: see 'Stages'."
+        what = f"The output of {', '.join(stale)} is not what these settings and data give: see 'Stages'."
         intro.append(f"{what} train.py without --stages makes it again.")
     if damaged:
         intro.append(f"The figures ({REPORT}, {REPORT_IMAGES}) are lost or damaged; train.py makes them again.")
@@ -181,22 +182,6 @@ def confusion(matrices: dict[str, list[list[int]]], class_names: Sequence[str]) 
     ]
     header = ("truth", "taken for", "of all pixels", "of the class's pixels")
     return Table("", header, rows, f"The largest ones of '{title}', in per cent. All are in {REPORT_IMAGES}.")
-
-
-def stale_stages(stages: Sequence[Stage], cfg: Config, run: Run, skipped: Collection[str]) -> dict[str, str]:
-    """Stage -> why its output is not that of these settings: it was made with others, or of what has changed since."""
-    stale: dict[str, str] = {}
-    for stage in stages:
-        entry = run.stages.get(stage.name)
-        if entry is None or stage.name in skipped:
-            continue
-        own = stage.settings(cfg)
-        settings, made_from = entry.get("settings", own), entry.get("made_from", {})
-        if other := [name for name, values in own.items() if digest(values) != digest(settings.get(name))]:
-            stale[stage.name] = f"made with other settings ({', '.join(other)})"
-        elif any(name in stale or run.stages.get(name, {}).get("fingerprint") != made_from[name] for name in made_from):
-            stale[stage.name] = "older than a stage that it builds upon"
-    return stale
 
 
 def stage_table(stages: Sequence[Stage], run: Run, skipped: Mapping[str, str], stale: Mapping[str, str]) -> Table:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from evaluation.ablation import ablation_complete, read_validation_list
 from evaluation.predictions import open_validation
@@ -27,8 +29,10 @@ from stages.reading import DatasetStep
 from stages.seeds import make_seeds
 from stages.segment import train_segmenter
 from stages.settings import Config
+from utils.file_digests import digest_files
 from utils.files import is_whole, read_json
 from utils.pipeline import Stage
+from utils.run import CONTENTS
 
 
 def pipeline() -> list[Stage]:
@@ -43,7 +47,7 @@ def _first_stages() -> list[Stage]:
             "train the classifier on image-level labels",
             train_classifier,
             reads=("seed", "precision", "model", "cam", "head"),
-            inputs=lambda cfg: list_fingerprint(cfg, cfg.data.train_list),
+            inputs=_images_and_weights,
             complete=lambda cfg, run: is_whole(run.path(CLASSIFIER)),
             writes_checkpoint=CLASSIFIER,
         ),
@@ -55,6 +59,12 @@ def _first_stages() -> list[Stage]:
             complete=partial(list_complete, SEEDS, ".npz"),
         ),
     ]
+
+
+def _images_and_weights(cfg: Config) -> Any:
+    images, weights = list_fingerprint(cfg, cfg.data.train_list), cfg.model.weights
+    is_file = weights not in ("imagenet", "none")
+    return [images, digest_files([weights], Path(cfg.run) / CONTENTS)] if is_file else images
 
 
 def _stages_of_steps() -> list[Stage]:

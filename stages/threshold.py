@@ -145,6 +145,10 @@ def choose_threshold(
 
     The configuration with it, what the record of the stage keeps, and a sentence for the report if one was chosen.
     """
+    if not cfg.pseudo.find_threshold and is_main() and run.path(THRESHOLD).is_file():
+        # infer.py looks there, because the settings in the classifier's file may ask for a threshold that is found.
+        write_json(run.path(THRESHOLD), dataclasses.asdict(Choice(cfg.pseudo.threshold, "it was set")))
+        run.path(THRESHOLD_SHEET).unlink(missing_ok=True)
     choice = from_main(lambda: find_threshold(index, seeds, hints)) if cfg.pseudo.find_threshold else None
     if choice is None:
         return cfg, {}, []

@@ -19,7 +19,7 @@ from data.index import open_index
 from data.settings import DataSettings
 from evaluation.gather import gather, table
 from evaluation.report_page import settings as settings_tables
-from evaluation.report_page import stage_table, stale_stages
+from evaluation.report_page import stage_table
 from evaluation.stages import pipeline
 from exports.mask_sets import open_mask_set
 from exports.masks import export_masks
@@ -31,6 +31,7 @@ from tests.conftest import VOC_OBJECT, VOC_XML
 from tests.data.test_voc import npy
 from tests.mutations import FUZZED, TOKENS, VALUES, changed_bytes, changed_json, fuzz, put, tried
 from utils.files import read_json
+from utils.pipeline import stale_stages
 from utils.run import Run, read_metrics
 
 NAMES = ("cat", "dog", "train")

@@ -8,7 +8,7 @@ changes, nothing runs by itself: the log names the stages, and `redo` makes them
 import filecmp
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -56,6 +56,7 @@ class _StageState(NamedTuple):
     look: str  # digest of the settings that only the look of its files depends on (`Stage.looks`)
     code: str  # digest of the code that made its output, or is to make it
     settings: dict[str, Any]
+    data: str  # digest of what stands for its data
     state: str  # UP_TO_DATE, INCOMPLETE, TO_REDO, or "" where it has never been done with this fingerprint
     changes: str  # what has changed in its code since, in words
 
@@ -81,6 +82,37 @@ def run_stages(
             if name not in known:
                 raise UserError(f"{option}: there is no stage '{name}'; known: {', '.join(known)}")
     _Pipeline(stages, cfg, run, after).run_all(only, redo)
+
+
+def stale_stages(
+    stages: Sequence[Stage], cfg: RunSettings, run: Run, skipped: Collection[str], data: RunSettings | None = None
+) -> dict[str, str]:
+    """Stage -> why its output is not that of these settings: it was made with others, or of what has changed since.
+
+    With `data`, the settings of the data that it is to stand for, also whether it was made of other data; data that
+    cannot be read tell nothing.
+    """
+    stale: dict[str, str] = {}
+    for stage in stages:
+        entry = run.stages.get(stage.name)
+        if entry is None or stage.name in skipped:
+            continue
+        own = stage.settings(cfg)
+        settings, made_from = entry.get("settings", own), entry.get("made_from", {})
+        if other := [name for name, values in own.items() if digest(values) != digest(settings.get(name))]:
+            stale[stage.name] = f"made with other settings ({', '.join(other)})"
+        elif data is not None and (known := entry.get("data")) and _data_of(stage, data, known) != known:
+            stale[stage.name] = "made of other images, labels or hints"
+        elif any(name in stale or run.stages.get(name, {}).get("fingerprint") != made_from[name] for name in made_from):
+            stale[stage.name] = "older than a stage that it builds upon"
+    return stale
+
+
+def _data_of(stage: Stage, cfg: RunSettings, unknown: str) -> str:
+    try:
+        return digest(stage.inputs(cfg))
+    except UserError:
+        return unknown
 
 
 class _Pipeline:
@@ -118,11 +150,11 @@ class _Pipeline:
         if is_main():
             self.after(self.cfg, self.run)
 
-    def _base(self, stage: Stage) -> tuple[str, dict[str, Any]]:
-        """A digest of all that the output depends on but the code, and the settings in it."""
-        settings = stage.settings(self.cfg)
+    def _base(self, stage: Stage) -> tuple[str, dict[str, Any], Any]:
+        """A digest of all that the output depends on but the code, and the settings and the data in it."""
+        settings, data = stage.settings(self.cfg), stage.inputs(self.cfg)
         upstream = [self.fingerprints[name] for name in stage.upstream]
-        return digest([stage.name, settings, stage.inputs(self.cfg), upstream]), settings
+        return digest([stage.name, settings, data, upstream]), settings, data
 
     def _note(self, stage: Stage, fingerprint: str, changes: str = "") -> None:
         """Note what a stage's output depends on, and what has changed in its code or in that of what it stands on."""
@@ -157,7 +189,7 @@ class _Pipeline:
             run.forget(stage.name, found.fingerprint)
         sources = {self.source[name] for name in stage.upstream}
         made_from = {name: run.stages[name]["fingerprint"] for name in sorted(sources) if name in run.stages}
-        about = {"code": found.code, "settings": found.settings, "made_from": made_from}
+        about = {"code": found.code, "settings": found.settings, "data": found.data, "made_from": made_from}
         run.begin(stage.name, found.fingerprint, found.look, **about)
         if found.state == UP_TO_DATE:
             because = f", but its code has changed since: {found.changes} (--redo changed makes it again)"
@@ -177,7 +209,7 @@ class _Pipeline:
     def _examine(self, stage: Stage) -> _StageState:
         """What is known of a stage; in the main process. Where it is to run, that is noted with its code."""
         code, name, run = self.code, stage.name, self.run
-        base, settings = self._base(stage)
+        base, settings, data = self._base(stage)
         look = digest({each: settings_of(self.cfg, each) for each in stage.looks}) if stage.looks else ""
         entry = run.stages.get(name, {})
         asked = name in self.redo
@@ -193,7 +225,7 @@ class _Pipeline:
         if state != UP_TO_DATE:
             used = [str(each.get("code")) for each in run.stages.values()]
             code.begin(name, fingerprint, made_by, state == TO_REDO, used)
-        return _StageState(fingerprint, look, made_by, settings, state, code.changes(name, made_by))
+        return _StageState(fingerprint, look, made_by, settings, digest(data), state, code.changes(name, made_by))
 
     def _warn_of_former_code(self) -> None:
         names = [stage.name for stage in self.stages if stage.name in self.run.stages]

@@ -43,8 +43,12 @@ def test_predictions_of_another_network_settings_or_images_are_never_evaluated_a
     assert first == again
     image = project.folder / "voc/JPEGImages/val_0001.jpg"
     fast = ("--set", "infer.quality=fast")
-    for network, *changed in (("ibb.pth",), ("classifier.pth",), ("segmenter.pth", *fast), ("segmenter.pth",)):
-        if not changed and network == "segmenter.pth":
+    labels = project.folder / "voc/image_labels.csv"
+    before = labels.read_text()
+    refused = [("segmenter.pth",), ("ibb.pth",), ("classifier.pth",), ("segmenter.pth", *fast), ("segmenter.pth",)]
+    for position, (network, *changed) in enumerate(refused):
+        labels.write_text(before if position else before.replace("val_0002,0,1", "val_0002,1,0"))
+        if position == 4:
             image.write_bytes(image.read_bytes()[:-1] + b"1")  # of the same size
         ended = project.evaluate_only(*kept, project.run / network, *changed)
         assert (ended.code, "holds predictions of another network" in ended.err) == (2, True), ended.err
@@ -65,6 +69,26 @@ def test_a_run_is_predicted_anew_by_other_settings(project):
     assert [row["evaluated"]["refine"] for row in predicted] == ["par", "none", "par", "none"]
     assert [row["over_activation"] == 1 for row in predicted] == [True, False, True, False]
     assert found[2]["evaluated"]["scales"] == [1.0, 0.5]  # of the seeds as they were made
+
+
+def test_a_run_whose_files_are_of_other_settings_or_labels_is_not_evaluated(project):
+    config = project.run / "config.yaml"
+    before = config.read_text()
+    config.write_text(load_config(config, overrides=["prm.hi=0.7"]).to_yaml())  # of a command that was stopped
+    ended = call("evaluate", "--run", project.run)
+    assert (ended.code, "stage 'seeds' is stale, made with other settings (steps)" in ended.err) == (2, True), ended.err
+    assert (
+        "not known: the stage that wrote" in call("evaluate", "--seeds", project.run / "seeds", "--split", "train").out
+    )
+    config.write_text(before)
+    labels = project.folder / "voc/image_labels.csv"
+    labels.write_text(labels.read_text().replace("train_0001,1,0", "train_0001,0,1"))
+    moved = ("--set", f"data.root={project.folder / 'voc'}")  # the run is a copy, as are the data
+    ended = call("evaluate", "--run", project.run, *moved)
+    assert (ended.code, "stage 'cam' is stale, made of other images, labels or hints" in ended.err) == (2, True)
+    call("report", project.run, *moved).well()
+    page = (project.run / "report.html").read_text(encoding="utf-8")
+    assert "is not what these settings and data give" in page
 
 
 def test_a_run_is_predicted_anew_by_another_network(project):

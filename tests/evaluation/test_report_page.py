@@ -90,11 +90,11 @@ def test_stages_made_with_other_settings_or_before_what_they_build_upon_are_name
     made_by = next(stage for stage in STAGES if stage.name == "cam").settings(cfg.changed("cam", epochs=77))
     run.stages["seeds"]["made_from"] = {"cam": run.stages["cam"]["fingerprint"]}
     run.stages["cam"]["finished"] = 2e9  # its files were damaged, and made again as they were
-    assert "is not that of the settings" not in written(cfg, run).text
+    assert "is not what these settings" not in written(cfg, run).text
     run.stages["cam"]["settings"] = json.loads(json.dumps(made_by))
     run.stages["segment"]["made_from"] = {"pseudo": "another"}
     text = written(cfg, run).text
-    assert "The output of cam, seeds, segment is not that of the settings on this page" in text
+    assert "The output of cam, seeds, segment is not what these settings and data give" in text
     assert "made with other settings (cam); images 20" in text
     assert text.count("older than a stage that it builds upon; images 20") == 2
 

@@ -169,17 +169,8 @@ def test_a_skipped_stage_passes_its_input_on(toys, capsys):
 def test_the_record_of_a_stage_keeps_what_it_was_made_with(toys):
     toys()
     record = record_of(toys)["b"]
-    known = {
-        "fingerprint",
-        "finished",
-        "seconds",
-        "peak_memory_mb",
-        "result",
-        "code",
-        "settings",
-        "made_from",
-        "made_with",
-    }
+    known = {"fingerprint", "finished", "seconds", "peak_memory_mb", "result"}
+    known |= {"code", "settings", "data", "made_from", "made_with"}
     assert set(record) == known
     assert record["settings"]["steps"]["prm"]["hi"] == 0.5
     assert record["made_with"]["torch"] == torch.__version__
