@@ -36,7 +36,7 @@ from exports.masks import EXPORTED, FORMATS, export_masks, parse_formats
 from inference.bulk import Options, Summary, predict_images
 from inference.images import MAPS, find_class, split_videos
 from inference.loading import IMAGENET, load_predictor
-from inference.output_folder import PREDICTIONS, claim
+from inference.output_folder import CLASSES, PREDICTIONS, claim
 from inference.predictor import Predictor
 from inference.result import Result, to_pixels, to_result
 from inference.tiles import MOST_TILES
@@ -222,7 +222,8 @@ def report(summary: Summary, predictor: Predictor, output: Path) -> None:
     for note in notes:
         say(f"  {note}", QUIET)
     if summary.others:
-        say(f"  {output} also holds masks of {summary.others} images that are not part of this input")
+        others = f"masks of {summary.others} images that are not part of this input"
+        say(f"  {output} also holds {others}; {CLASSES} is not theirs if another network has made them")
     say(f"see {output / 'index.html'}, {output / 'contact_sheet.jpg'}, {output / 'masks'}")
 
 

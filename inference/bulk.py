@@ -3,6 +3,7 @@
 Every image is marked as done when all its files are there. After a stop the same call goes on.
 """
 
+import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from inference.predictor import Prediction, Predictor
 from utils.console import progress
 from utils.distributed import WorkQueue, from_main, gather, is_main
 from utils.errors import UserError
+from utils.file_digests import digest_files
 from utils.files import atomic_path, digest, is_whole, write_json
 from utils.ignore import IGNORE
 from utils.names import is_too_long
@@ -112,10 +114,11 @@ class _Work:
     options: Options
 
     def find_missing(self, jobs: Sequence[_Job]) -> list[int]:
-        """Indices of the jobs that are to be done; the others have their entries now."""
+        """Indices of the jobs that are to be done, where no mask of others is replaced; the others have their entries."""
         for job in jobs:
             if not self.options.maps or is_whole(self.output / file_of(job.image, MAPS)):
                 job.entry = out.find_done(self.output, job.image, job.fingerprint, self.values)
+        out.require_own(self.output, [job.image for job in jobs if job.entry is None])
         return [index for index, job in enumerate(jobs) if job.entry is None]
 
     def predict(self, jobs: Sequence[_Job]) -> None:
@@ -174,7 +177,11 @@ class _Work:
             "background_share": round(float((mask == 0).mean()), 5),
             "unsure_share": round(float((prediction.mask == IGNORE).mean()), 5),
         }
-        out.write_done(self.output / file_of(job.image, DONE), job.fingerprint, entry)
+        made = {
+            "source": os.fsencode(job.image.path.absolute()).decode("latin-1"),
+            "mask": digest_files([self.output / file_of(job.image, MASKS)])[0],
+        }
+        out.write_done(self.output / file_of(job.image, DONE), job.fingerprint, entry, **made)
         job.entry = entry
 
     def publish(

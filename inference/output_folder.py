@@ -1,5 +1,6 @@
 """The output folder of infer.py (docs/masks.md): its files, the mask value of each class, notes of what is done."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,15 @@ import numpy as np
 from PIL import Image
 
 from data.artifacts import voc_palette
+from data.faults import counted
 from inference.images import DONE, MAPS, MASKS, OVERLAYS, SHEET, VIDEOS, InputImage, file_of
 from inference.predictor import Prediction
 from utils.distributed import is_main
 from utils.errors import UserError
+from utils.file_digests import digest_files
 from utils.files import digest, is_whole, read_json, write_json
 from utils.ignore import IGNORE
-from utils.visualize import bright_palette
+from utils.visualize import bright_palette, printable
 
 CLASSES, PREDICTIONS, PAGE = "classes.json", "predictions.json", "index.html"
 LAST_VALUE = IGNORE - 1  # of a class in a mask
@@ -102,6 +105,26 @@ def find_done(output: Path, image: InputImage, fingerprint: str, values: ClassVa
     return entry
 
 
+def require_own(output: Path, images: Sequence[InputImage]) -> None:
+    """Refuse to replace masks that a person has changed, or that are of other images of the same names."""
+    changed, of_others = [], []
+    for image in images:
+        note, mask = read_json(output / file_of(image, DONE)), output / file_of(image, MASKS)
+        if not note or not is_whole(mask):
+            continue
+        source = os.fsdecode(str(note.get("source", "")).encode("latin-1", "replace"))
+        if source not in ("", str(image.path.absolute())) and Path(source).is_file():
+            of_others.append(f"{mask} (of {printable(source)})")
+        elif note.get("mask", "") not in ("", *digest_files([mask])):
+            changed.append(str(mask))
+    where, what = f"--output {output}", "masks that were changed after infer.py had written them would be replaced"
+    refused = counted(where, what, changed, "give another folder, or remove those that are to be made again")
+    what = "masks of other images with the same names would be replaced"
+    refused += counted(where, what, of_others, "give all folders in one call, or another --output")
+    if refused:
+        raise UserError("; ".join(refused))
+
+
 def to_values(mask: np.ndarray, values: Sequence[int]) -> np.ndarray:
     """A prediction's mask, whose value k + 1 is its k-th class, with the mask values of these classes."""
     table = np.zeros(256, np.uint8)
@@ -129,9 +152,13 @@ def classes_on(prediction: Prediction, values: Sequence[int], class_names: Seque
     return sorted(found, key=lambda one: -one.pixels)
 
 
-def write_done(path: Path, fingerprint: str, entry: dict[str, Any]) -> None:
-    """Write the note of an image or video that is done, with a digest that finds a damaged note."""
-    write_json(path, {"fingerprint": fingerprint, "entry": entry, "digest": digest(entry)})
+def write_done(path: Path, fingerprint: str, entry: dict[str, Any], **more: str) -> None:
+    """Write the note of an image or video that is done, with a digest that finds a damaged note.
+
+    `more` is what `require_own` asks: `source`, the path of the image with a character a byte, whatever its name is,
+    and `mask`, the digest of its mask.
+    """
+    write_json(path, {"fingerprint": fingerprint, "entry": entry, "digest": digest(entry), **more})
 
 
 def read_done(path: Path, fingerprint: str) -> dict[str, Any] | None:

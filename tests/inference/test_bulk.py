@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 import inference.bulk
-from data.artifacts import read_mask
+from data.artifacts import read_mask, write_mask
 from inference.bulk import Options, predict_images
 from inference.loading import load_predictor
 from inference.predictor import Predictor
 from tests.inference.stub import MANY, Stub, predictions, save, times
+from utils.errors import UserError
 
 ONCE = ["pseudo.refine=none", "segment.scales=[1.0]", "segment.flip=false"]
 
@@ -176,6 +177,26 @@ class TestResume:
         assert predict_images(tmp_path / "in", tmp_path / "parts", Stub(MANY)).kept == 2
         assert masks(tmp_path / "whole") == masks(tmp_path / "parts")
         assert predictions(tmp_path / "whole")["images"] == predictions(tmp_path / "parts")["images"]
+
+    def test_a_mask_that_a_person_has_changed_is_kept_or_the_call_refused(self, folder):
+        mask = folder / "out/masks/p1.png"
+        write_mask(mask, np.full((20, 30), 2, np.uint8))
+        corrected = mask.read_bytes()
+        assert predict_images(folder / "in", folder / "out", Stub()).new == 0
+        with pytest.raises(
+            UserError, match=r"were changed after infer.py had written them .*: 1, first .*p1.png; give"
+        ):
+            predict_images(folder / "in", folder / "out", Stub(settings={"threshold": 0.4}))
+        assert mask.read_bytes() == corrected
+        mask.write_bytes(corrected[:20])  # damaged: nobody's work
+        assert predict_images(folder / "in", folder / "out", Stub(settings={"threshold": 0.4})).new == 3
+
+    def test_images_of_one_name_from_two_calls_do_not_replace_each_other(self, folder):
+        save(folder / "other/p1.png", (20, 30), 9)
+        with pytest.raises(UserError, match=r"masks of other images with the same names .*: 1, first .*in/p1.png"):
+            predict_images(folder / "other", folder / "out", Stub())
+        (folder / "in").rename(folder / "moved")  # these are the same images
+        assert predict_images(folder / "moved", folder / "out", Stub(settings={"threshold": 0.4})).new == 3
 
     def test_other_images_of_the_folder_are_counted(self, folder):
         (folder / "in/p0.png").unlink()

@@ -141,6 +141,9 @@ def test_maps_are_cut_lower_where_masks_are_refined(index, tmp_path):
         changed, kept, _ = choose_threshold(cfg, Run(cfg), index, tmp_path)
         cuts[refine] = changed.pseudo.threshold
         assert with_found_threshold(cfg, tmp_path / "run").pseudo.threshold == kept["threshold"] == cuts[refine]
+    given = override(cfg, ["pseudo.find_threshold=false", "pseudo.threshold=0.2"])
+    choose_threshold(given, Run(given), index, tmp_path)  # infer.py with the classifier, whose settings are the former
+    assert with_found_threshold(cfg, tmp_path / "run").pseudo.threshold == 0.2
     assert cuts["none"] == find_threshold(index, tmp_path).threshold
     assert cuts["par"] == pytest.approx(0.9 * cuts["none"], abs=1e-3)
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import utils.code_digest
-from stages.config import Config, load_config
+from evaluation.stages import pipeline
+from stages.config import Config, load_config, override
 from utils.errors import UserError
 from utils.pipeline import Stage, run_stages
 from utils.run import Run
@@ -164,6 +165,20 @@ def test_a_skipped_stage_passes_its_input_on(toys, capsys):
     assert toys("report.enabled=false", "pseudo.threshold=0.3") == []
     assert toys("report.enabled=false", "prm.hi=0.6") == ["b", "d"]
     assert toys("prm.hi=0.6") == ["c", "d"]  # no longer skipped: what follows reads another input
+
+
+def test_weights_of_a_file_count_by_their_content(tmp_path):
+    cfg = override(
+        Config(), ["data.kind=shapes", f"data.root={tmp_path / 'data'}", "data.shapes_train=2", "data.train_list=train"]
+    )
+    given = override(cfg, [f"model.weights={tmp_path / 'w.pth'}", f"run={tmp_path}"])
+    cam = pipeline()[0]
+    found = [cam.inputs(cfg)]
+    for content in (b"a", b"b", b"a"):
+        (tmp_path / "w.pth").write_bytes(content)
+        found.append(cam.inputs(given))
+    assert found[1] == found[3] != found[2]
+    assert found[0] == found[1][0]
 
 
 def test_the_record_of_a_stage_keeps_what_it_was_made_with(toys):
