@@ -47,8 +47,8 @@ def claim_folder(folder: Path, networks: Sequence[Path], index: Index, cfg: Conf
     is_used = any((folder / labels).exists() for labels in (PREDICTED, GIVEN))
     if is_used and (not before or any(before.get(name, content) != content for name, content in images.items())):
         raise UserError(
-            f"{folder} holds predictions of another network, by other settings, or of other images or labels, and files "
-            "that are there are kept; choose another folder, or remove this one"
+            f"{folder} holds predictions of another network, by other settings, or of other images or labels, and "
+            "files that are there are kept; choose another folder, or remove this one"
         )
     write_json(folder / MADE_BY, made_by | {"images": before | images})
 

@@ -114,7 +114,7 @@ class _Work:
     options: Options
 
     def find_missing(self, jobs: Sequence[_Job]) -> list[int]:
-        """Indices of the jobs that are to be done, where no mask of others is replaced; the others have their entries."""
+        """Indices of the jobs that are to be done, which replace nobody's mask; the others have their entries now."""
         for job in jobs:
             if not self.options.maps or is_whole(self.output / file_of(job.image, MAPS)):
                 job.entry = out.find_done(self.output, job.image, job.fingerprint, self.values)
