@@ -65,7 +65,7 @@ def read_labels(
     layout.notes += counted(source, "images in the folder of another list than their row says", moved, remedy)
     if lists:
         what = "images whose row names no list, while others do"
-        layout.notes += counted(source, what, in_none, "they are in none: fill their cell")
+        layout.notes += counted(source, what, in_none, "fill their cell if they belong to one")
     layout.lists = lists or layout.lists
     layout.notes += [*rows.notes, *finder.note(source)]
     table_names = tuple(name for name in rows.class_names if not rules.is_background(name))

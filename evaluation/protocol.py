@@ -4,6 +4,7 @@ Seeds and pseudo masks are published on VOC's list `train` (1,464 images), segme
 """
 
 import csv
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,7 @@ from evaluation.predictions import about_reading, claim_folder, evaluate_predict
 from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
 from models.classifier import Classifier
 from models.segmenter import Segmenter
-from stages.config import Config, load_config
+from stages.config import Config, load_config, override
 from stages.dataset_steps import used_steps
 from stages.files import PREDICTIONS, PSEUDO, SEEDS, SEGMENTER, seed_list
 from stages.networks import load_segmenter
@@ -28,6 +29,8 @@ from utils.errors import UserError
 from utils.files import atomic_path, read_json
 from utils.pipeline import Stage, stale_stages
 from utils.run import RUN_RECORD, RUN_SETTINGS, Run, run_of
+
+logger = logging.getLogger(__name__)
 
 PUBLISHED = {"voc": {"train": 1464, "val": 1449}}  # kind of data -> list -> its images
 SEED_LISTS = {"voc": "train"}  # kind of data -> the list that seeds and pseudo masks are published on
@@ -56,11 +59,12 @@ def about_folder(folder: Path, stages: Sequence[Stage]) -> dict[str, Any]:
     run = run_of(folder)
     if run is None:
         return {"backbone": "not known: the files lie in no run folder"}
-    cfg, name = load_config(run / RUN_SETTINGS), folder.absolute().relative_to(run).parts[0]
+    cfg, name = override(load_config(run / RUN_SETTINGS), [f"run={run}"]), folder.absolute().relative_to(run).parts[0]
     makers = {SEEDS: "seeds", PSEUDO: "pseudo"} | {step.folder: step.apply.stage for step in used_steps(cfg)}
     skipped = [stage.name for stage in stages if stage.skip(cfg) is not None]
-    if reason := stale_stages(stages, cfg, Run.reopen(run), skipped).get(makers.get(name, "")):
-        return {"backbone": f"not known: the stage that wrote the files is stale, {reason} (see {run / RUN_SETTINGS})"}
+    if reason := stale_stages(stages, cfg, Run.reopen(run), skipped, cfg).get(makers.get(name, "")):
+        logger.warning("%s: stage '%s', which wrote it, is stale: %s", folder, makers[name], reason)
+        return {"backbone": f"not known: the files were {reason} (see {run / RUN_SETTINGS})"}
     return about_run(cfg, name)
 
 
@@ -86,8 +90,9 @@ def evaluate_run(folder: Path, cfg: Config, stages: Sequence[Stage]) -> dict[str
     skipped = [stage.name for stage in stages if from_main(partial(stage.skip, own)) is not None]
     data = replace(cfg, run=str(folder))  # where the digests of its images are
     stale = from_main(lambda: stale_stages(stages, own, Run.reopen(folder), skipped, data))
-    if of_makers := {name: reason for name, reason in stale.items() if name not in EVALUATE}:
-        what = "; ".join(f"the output of stage '{name}' is stale, {reason}" for name, reason in of_makers.items())
+    if makers := [name for name in stale if name not in EVALUATE]:
+        behind = f", and so is that of {', '.join(makers[1:])}" if makers[1:] else ""
+        what = f"the output of stage '{makers[0]}' is stale, {stale[makers[0]]}{behind}"
         remedy = (
             f"make it again (python train.py --config {folder / RUN_SETTINGS} --run {folder}), or evaluate a folder"
         )

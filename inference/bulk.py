@@ -67,7 +67,7 @@ class Summary:
 
     def with_note(self, key: str) -> list[str]:
         """Images whose entries have a note, each with it: `looks`, or `frames`, whose first one was read."""
-        return [f"{entry['image']} ({entry[key]})" for entry in self.entries if key in entry]
+        return [f"{entry['image']} ({str(entry[key]).rstrip(',')})" for entry in self.entries if key in entry]
 
 
 @dataclass

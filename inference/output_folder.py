@@ -109,13 +109,18 @@ def require_own(output: Path, images: Sequence[InputImage]) -> None:
     """Refuse to replace masks that a person has changed, or that are of other images of the same names."""
     changed, of_others = [], []
     for image in images:
-        note, mask = read_json(output / file_of(image, DONE)), output / file_of(image, MASKS)
+        done, mask = output / file_of(image, DONE), output / file_of(image, MASKS)
+        note = read_json(done)
         if not note or not is_whole(mask):
             continue
+        # A note of an older version has no digest, and was written after its mask.
+        is_own = (
+            note["mask"] == digest_files([mask])[0] if "mask" in note else mask.stat().st_mtime <= done.stat().st_mtime
+        )
         source = os.fsdecode(str(note.get("source", "")).encode("latin-1", "replace"))
         if source not in ("", str(image.path.absolute())) and Path(source).is_file():
             of_others.append(f"{mask} (of {printable(source)})")
-        elif note.get("mask", "") not in ("", *digest_files([mask])):
+        elif not is_own:
             changed.append(str(mask))
     where, what = f"--output {output}", "masks that were changed after infer.py had written them would be replaced"
     refused = counted(where, what, changed, "give another folder, or remove those that are to be made again")

@@ -78,7 +78,8 @@ def test_a_run_whose_files_are_of_other_settings_or_labels_is_not_evaluated(proj
     ended = call("evaluate", "--run", project.run)
     assert (ended.code, "stage 'seeds' is stale, made with other settings (steps)" in ended.err) == (2, True), ended.err
     assert (
-        "not known: the stage that wrote" in call("evaluate", "--seeds", project.run / "seeds", "--split", "train").out
+        "not known: the files were made with other settings"
+        in call("evaluate", "--seeds", project.run / "seeds", "--split", "train").out
     )
     config.write_text(before)
     labels = project.folder / "voc/image_labels.csv"

@@ -1,5 +1,6 @@
 """Many images: batches, tiles and killed calls change nothing in what is written; memory holds a few images."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -188,6 +189,12 @@ class TestResume:
         ):
             predict_images(folder / "in", folder / "out", Stub(settings={"threshold": 0.4}))
         assert mask.read_bytes() == corrected
+        note = folder / "out/.done/p1.json"
+        older = {name: value for name, value in json.loads(note.read_text()).items() if name not in ("mask", "source")}
+        note.write_text(json.dumps(older))
+        os.utime(note, (mask.stat().st_mtime - 9,) * 2)
+        with pytest.raises(UserError, match=r"were changed after infer.py had written them"):
+            predict_images(folder / "in", folder / "out", Stub(settings={"threshold": 0.4}))
         mask.write_bytes(corrected[:20])  # damaged: nobody's work
         assert predict_images(folder / "in", folder / "out", Stub(settings={"threshold": 0.4})).new == 3
 
