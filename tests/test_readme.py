@@ -23,6 +23,7 @@ TINY = [
     *("cam.lr=0.01", "segment.stage=-2", "segment.from_classifier=false", "segment.epochs=1", "segment.batch_size=4"),
     *("segment.crop_size=32", "segment.scales=[1.0]", "segment.max_side=48", "affinity.epochs=1", "affinity.radius=4"),
     *("affinity.batch_size=4", "affinity.crop_size=48", "affinity.max_side=48", "affinity.refine=none"),
+    *("ibb.crop_size=32", "ibb.max_side=48", "cam.least_steps=8", "segment.least_steps=8"),
 ]
 
 
