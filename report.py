@@ -39,7 +39,7 @@ def main() -> None:
     if args.hints:
         print(f"see {write_hints_page(cfg, run)}")
         return
-    write_report_page(pipeline(), cfg, run)
+    write_report_page(pipeline(), cfg, run, data=cfg)
     print(f"see {args.run / REPORT_PAGE}")
 
 

@@ -49,13 +49,18 @@ def keep_report_page(stages: Sequence[Stage], cfg: Config, run: Run) -> Callable
     return after_epoch
 
 
-def write_report_page(stages: Sequence[Stage], cfg: Config, run: Run, images: Section | None = None) -> None:
-    """Write `report.html` of what the run folder holds; `images`: their section, None makes it anew."""
+def write_report_page(
+    stages: Sequence[Stage], cfg: Config, run: Run, images: Section | None = None, data: Config | None = None
+) -> None:
+    """Write `report.html` of what the run folder holds.
+
+    `images` is their section, None makes it anew. With `data`, which takes a while, it also names what was made of
+    other data than these settings give.
+    """
     figures, chosen = read_json(run.path(REPORT)), read_json(run.path(REPORT_IMAGES))
     damaged = "report" in run.stages and not (figures and chosen)
     figures = figures if "report" in run.stages and not damaged else {}
     fresh = bool(figures) and run.stages["report"]["finished"] >= max(row["finished"] for row in run.stages.values())
-    data = cfg if images is None else None  # digests take a while, and a page in between draws nothing anew
     if images is None:
         images = validation_gallery(cfg, run, figures, chosen) if fresh else training_gallery(cfg, run)
     skipped = {stage.name: reason for stage in stages if (reason := stage.skip(cfg)) is not None}
