@@ -17,7 +17,7 @@ from models.classifier import Classifier
 from models.method import Method, Step
 from stages.config import Config
 from stages.dataset_steps import open_steps
-from stages.files import ABLATION, CLASSIFIER, require_image_space
+from stages.files import ABLATION, CLASSIFIER, find_missing, require_image_space
 from stages.networks import load_classifier
 from stages.reading import (
     Change,
@@ -32,7 +32,7 @@ from stages.reading import (
 )
 from utils.compute import reading_compute
 from utils.distributed import from_main
-from utils.files import atomic_path, is_whole
+from utils.files import atomic_path
 from utils.run import Run
 from utils.visualize import fit
 
@@ -85,12 +85,6 @@ def write_ablation(classifier: Classifier, index: Index, folder: Path, cfg: Conf
 
     compute.do_each(read, whole_images(index, missing, cfg.workers, "ablation"))
     return len(missing)
-
-
-def find_missing(index: Index, folders: Sequence[Path], suffix: str) -> list[int]:
-    """Positions of the images without a whole file ID`suffix` in each of the folders."""
-    names = [f"{record.name}{suffix}" for record in index.records]
-    return [n for n, name in enumerate(names) if not all(is_whole(folder / name) for folder in folders)]
 
 
 @dataclass(frozen=True)

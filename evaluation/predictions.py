@@ -10,13 +10,13 @@ import torch
 from data.artifacts import write_mask
 from data.dataset import Index
 from data.index import class_palette, open_index
-from evaluation.ablation import GIVEN, PREDICTED, find_missing
+from evaluation.ablation import GIVEN, PREDICTED
 from evaluation.scores import Evaluation, evaluate_masks
 from evaluation.truth import check_truth, why_no_truth
 from inference.segmenter import SegmenterPredictor
 from models.segmenter import Segmenter, cell_probabilities, most_likely
 from stages.config import MACHINE, Config
-from stages.files import require_image_space
+from stages.files import find_missing, require_image_space
 from stages.reading import prepare, whole_images
 from utils.compute import choose_compute
 from utils.distributed import from_main

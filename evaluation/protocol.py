@@ -13,14 +13,14 @@ from typing import Any
 
 from data.dataset import Index
 from data.index import open_index
-from evaluation.ablation import GIVEN, PREDICTED, classifier_rows, evaluate_row, find_missing
+from evaluation.ablation import GIVEN, PREDICTED, classifier_rows, evaluate_row
 from evaluation.predictions import about_reading, claim_folder, evaluate_predictions, write_predictions
 from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
 from models.classifier import Classifier
 from models.segmenter import Segmenter
 from stages.config import Config, load_config, override
 from stages.dataset_steps import used_steps
-from stages.files import PREDICTIONS, PSEUDO, SEEDS, SEGMENTER, seed_list
+from stages.files import PREDICTIONS, PSEUDO, SEEDS, SEGMENTER, find_missing, seed_list
 from stages.networks import load_segmenter
 from stages.reading import build_method
 from stages.threshold import with_found_threshold

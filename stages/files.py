@@ -66,17 +66,22 @@ def list_fingerprint(cfg: Config, list_name: str, masks: bool = False) -> str:
     return open_index(cfg.data, list_name, masks).fingerprint(Path(cfg.run) / CONTENTS)
 
 
+def find_missing(index: Index, folders: Sequence[Path], suffix: str) -> list[int]:
+    """Positions of the images without a whole file ID`suffix` in each of the folders."""
+    names = [f"{record.name}{suffix}" for record in index.records]
+    return [n for n, name in enumerate(names) if not all(is_whole(folder / name) for folder in folders)]
+
+
 def without_file(index: Index, folder: Path, suffix: str) -> list[int]:
     """Positions without a whole file ID`suffix` in the folder, in all processes; `UserError` without space for them."""
-    names = [f"{record.name}{suffix}" for record in index.records]
-    missing = from_main(lambda: [position for position, name in enumerate(names) if not is_whole(folder / name)])
+    missing = from_main(lambda: find_missing(index, [folder], suffix))
     require_image_space(folder, index, missing, seeds=suffix == ".npz", masks=suffix == ".png")
     return missing
 
 
 def list_complete(folder: str, suffix: str, cfg: Config, run: Run) -> bool:
     """Whether every image of the seed list has a whole file ID`suffix` in that folder of the run."""
-    return all(is_whole(run.path(folder) / f"{record.name}{suffix}") for record in seed_index(cfg).records)
+    return not find_missing(seed_index(cfg), [run.path(folder)], suffix)
 
 
 def some_seeds(records: Sequence[Record], folder: Path, most: int) -> Iterator[tuple[Record, Seed]]:
