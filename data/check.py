@@ -95,7 +95,9 @@ def check(cfg: DataConfig) -> Findings:
     findings.facts = inspect(findings.lists.values(), cfg.workers)
     judge_all(findings, cfg)
     if cfg.data.recipe == "auto" and cfg.data.train_list in findings.lists:
-        findings.notes.append(fitting_preset(findings.lists[cfg.data.train_list])[1])
+        fit = fitting_preset(findings.lists[cfg.data.train_list])
+        asks = "training asks the features of the network, too, and tells if these choose otherwise"
+        findings.notes.append(f"{fit}; {asks}")
     if numbered := [name for name in findings.class_names if not _can_be_drawn(name)]:
         why = f"because no font here has the letters of {', '.join(numbered)}"
         remedy = "install one, for example: apt-get install fonts-noto-cjk"

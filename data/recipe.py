@@ -3,6 +3,8 @@
 Images of inspection and medicine, unlike photographs, mostly have no colour, or most of them show nothing.
 """
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 from PIL import Image
 
@@ -23,8 +25,26 @@ LARGE = 2  # images are large from this many times the upper limit on
 LEAST_OBJECT = 8  # pixels, as the networks see it: about the smallest object that was found
 
 
-def fitting_preset(index: Index) -> tuple[str, str]:
-    """The preset for the images of a list, empty where the one that was named fits; and the reason."""
+@dataclass(frozen=True)
+class Fit:
+    """A preset for own images, empty where the one that was named fits, and why."""
+
+    preset: str
+    why: str
+    long_side: int  # of the images, the median
+
+    def __str__(self) -> str:
+        used = f"of preset '{self.preset}'" if self.preset else "for photographs"
+        other = "" if self.preset else f"; for textures and tiny objects: --preset {INSPECTION}"
+        return f"{self.why}: the settings {used} are used{other}{what_sizes_mean(self.long_side, self.preset)}"
+
+    def instead(self, preset: str, why: str) -> "Fit":
+        """Another preset, for another reason beside the first."""
+        return replace(self, preset=preset, why=f"{self.why}, {why}")
+
+
+def fitting_preset(index: Index) -> Fit:
+    """The preset for the images of a list, by their colours and labels."""
     colourless, long_sides = [], []
     for record in spread(index.records, LOOKED_AT):
         try:
@@ -35,14 +55,11 @@ def fitting_preset(index: Index) -> tuple[str, str]:
         colourless.append(has_no_colour(image))
     without_colour = float(np.mean(colourless or [False]))
     empty = sum(not record.labels for record in index.records) / len(index)
-    preset, used = "", "for photographs are used; for textures and tiny objects: --preset inspection"
-    if without_colour > MOSTLY or empty > WITHOUT:
-        preset, used = INSPECTION, f"of preset '{INSPECTION}' are used"
-    sizes = what_sizes_mean(int(np.median(long_sides or [READ_AT[preset].max_side])), preset)
+    preset = INSPECTION if without_colour > MOSTLY or empty > WITHOUT else ""
     colours = f"{100 * without_colour:.0f} % of {len(colourless)} images have no colour"
     names = ", ".join(index.class_names[:NAMES]) + (", ..." if len(index.class_names) > NAMES else "")
     shown = f"{colours}, and {100 * empty:.0f} % of all show none of the classes ({names})"
-    return preset, f"{shown}: the settings {used}{sizes}"
+    return Fit(preset, shown, int(np.median(long_sides or [READ_AT[preset].max_side])))
 
 
 def has_no_colour(image: Image.Image) -> bool:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from data.index import KINDS, open_index
-from data.recipe import fitting_preset
 from models.backbone import find_builder
 from models.refinement import has_dense_crf, no_dense_crf
 from models.steps import STEPS
 from stages.dataset_steps import DATASET_STEPS
 from stages.pseudo import REFINEMENTS
+from stages.recipe import fit_of
 from stages.settings import Config as Config
 from stages.walk import WALKS
 from utils.config_file import Given, build_parts, flatten, parse_overrides, read_values
@@ -49,10 +49,10 @@ def load_fitting_config(
     cfg = load_config(path, preset, overrides)
     if cfg.data.recipe != "auto":
         return cfg, ""
-    fitting, reason = from_main(lambda: fitting_preset(open_index(cfg.data, cfg.data.train_list)))
-    if fitting:
-        cfg = load_config(path, fitting, [f"run={cfg.run}", *overrides])
-    return cfg, reason
+    fit = from_main(lambda: fit_of(cfg, open_index(cfg.data, cfg.data.train_list)))
+    if fit.preset:
+        cfg = load_config(path, fit.preset, [f"run={cfg.run}", *overrides])
+    return cfg, str(fit)
 
 
 def check_choices(cfg: Config) -> None:

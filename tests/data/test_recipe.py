@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data.index import open_index
-from data.recipe import INSPECTION, READ_AT, fitting_preset, has_no_colour, what_sizes_mean
+from data.recipe import INSPECTION, READ_AT, Fit, fitting_preset, has_no_colour, what_sizes_mean
 from data.settings import DataSettings
 from stages.config import load_config, load_fitting_config
 from tests.project import ROOT
@@ -24,7 +24,7 @@ def make(root: Path, colour: bool, background: int = 0, count: int = 6) -> Path:
     return root
 
 
-def fit_of(root: Path) -> tuple[str, str]:
+def fit_of(root: Path) -> Fit:
     return fitting_preset(open_index(DataSettings(kind="folder", root=str(root)), "all"))
 
 
@@ -32,21 +32,23 @@ def fit_of(root: Path) -> tuple[str, str]:
     ("colour", "background", "preset"), [(True, 0, ""), (True, 4, ""), (False, 0, INSPECTION), (True, 12, INSPECTION)]
 )
 def test_the_preset_follows_from_colours_and_from_images_of_nothing(tmp_path, colour, background, preset):
-    found, reason = fit_of(make(tmp_path, colour, background))
-    assert found == preset
-    assert f"{0 if colour else 100} % of" in reason
-    assert "none of the classes (cat, dog): the settings" in reason
+    fit = fit_of(make(tmp_path, colour, background))
+    assert fit.preset == preset
+    assert f"{0 if colour else 100} % of" in str(fit)
+    assert "none of the classes (cat, dog): the settings" in str(fit)
 
 
 def test_a_damaged_image_does_not_decide(tmp_path):
     root = make(tmp_path, colour=True)
     (root / "cat" / "cat0.jpg").write_bytes(b"no image")
-    assert fit_of(root)[0] == ""
+    assert fit_of(root).preset == ""
 
 
 def test_folder_takes_the_settings_of_the_preset_that_fits_and_keeps_what_was_set(tmp_path):
     def load(root: Path, preset: str, *more: str):
-        return load_fitting_config(ROOT / "config.yaml", preset, [f"data.root={root}", "cam.epochs=7", *more])
+        return load_fitting_config(
+            ROOT / "config.yaml", preset, [f"data.root={root}", "model.weights=none", "cam.epochs=7", *more]
+        )
 
     grey, coloured = make(tmp_path / "grey", colour=False), make(tmp_path / "coloured", colour=True)
     cfg, reason = load(grey, "folder")

@@ -1,0 +1,117 @@
+"""Which settings fit own images (`data.recipe: auto`): by colours and labels, and by what the backbone's features know.
+
+The classes of photographs are told by objects: the last stage of a backbone knows them, an early one hardly does.
+Defects and textures are told by an early stage nearly as well (docs/log.md, e90).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data.dataset import Index, Record
+from data.inspection import spread
+from data.recipe import INSPECTION, Fit, fitting_preset
+from data.transforms import Sides
+from models.classifier import Classifier, build_classifier
+from stages.learned import average_precision, chance_level
+from stages.reading import prepare
+from stages.settings import Config
+from utils.compute import choose_compute
+from utils.errors import UserError
+from utils.files import digest, read_json, write_json
+
+RECIPE = "recipe.json"  # of a run folder: what the features know, so that it is found once
+LABELLED, EMPTY, SIDE = 300, 100, 256  # images that are looked at, with and without a class, and their long side
+EARLY = 8  # the stride of the early stage
+FOLDS = 3  # each third of the images is told by what was learned of the others
+LEAST = 6  # images that show a class, and that do not; with fewer it is not counted
+KNOWN, ALL = 0.15, 0.97  # the last stage knows something if it is so far above chance, and leaves something to know
+PHOTOGRAPHS, TEXTURES = 0.45, 0.7  # what the early stage knows of what the last one does: at most, and at least
+
+
+def fit_of(cfg: Config, index: Index) -> Fit:
+    """The preset for a list of own images: by colours and labels, and, where these contradict, by features."""
+    fit = fitting_preset(index)
+    share = early_share(cfg, index)
+    if share is None or PHOTOGRAPHS < share < TEXTURES:
+        return fit
+    preset = "" if share <= PHOTOGRAPHS else INSPECTION
+    if preset == fit.preset:
+        return fit
+    what = "objects, as in photographs" if preset == "" else "textures"
+    known = f"an early stage of {cfg.model.backbone} knows {100 * share:.0f} % of what its last stage knows of them"
+    return fit.instead(preset, f"but the classes differ by {what}: {known}")
+
+
+def early_share(cfg: Config, index: Index) -> float | None:
+    """How much the features of stride 8 tell of what those of the last stage tell, None where nothing can be said."""
+    records = [record for record in index.records if record.labels]
+    records = [*spread(records, LABELLED), *spread([record for record in index.records if not record.labels], EMPTY)]
+    labels = np.zeros((len(index.class_names), len(records)), bool)
+    for column, record in enumerate(records):
+        labels[list(record.labels), column] = True
+    shown = labels.sum(axis=1)
+    labels = labels[(shown >= LEAST) & (shown <= len(records) - LEAST)]
+    if cfg.model.weights == "none" or not len(labels):
+        return None
+    files = [(record.name, record.image.stat().st_size, record.labels) for record in records if record.image.exists()]
+    key, kept = digest([files, cfg.model.backbone, cfg.model.weights]), Path(cfg.run) / RECIPE
+    if kept.is_file() and (found := read_json(kept)).get("key") == key:
+        return found["early_share"]
+    classifier, share = build_classifier(cfg.model.backbone, 1, cfg.model.weights), None
+    if EARLY in classifier.backbone.strides:
+        share = share_known(labels, *features_of(cfg, classifier, records))
+    write_json(kept, {"key": key, "early_share": share})
+    return share
+
+
+@torch.no_grad()
+def features_of(cfg: Config, classifier: Classifier, records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and maximum over the cells of the early and the last stage, (N, 2D) each; 0 for images that are damaged."""
+    compute, backbone = choose_compute(cfg), classifier.backbone
+    compute.network(classifier).eval()
+    stages = backbone.strides.index(EARLY), len(backbone.strides) - 1
+    found = tuple(np.zeros((len(records), 2 * backbone.channels[stage]), np.float32) for stage in stages)
+    for row, record in enumerate(records):
+        try:
+            pixels = torch.from_numpy(np.array(record.read_image())).permute(2, 0, 1)
+        except UserError:  # the stage that needs it says so
+            continue
+        maps = backbone.stages(compute.image(prepare(pixels, classifier, compute, Sides(SIDE, SIDE))[None]))
+        for features, stage in zip(found, stages, strict=True):
+            cells = maps[stage][0].float().flatten(1)
+            features[row] = torch.cat([cells.mean(dim=1), cells.amax(dim=1)]).cpu().numpy()
+    return found[0], found[1]
+
+
+def share_known(labels: np.ndarray, early: np.ndarray, last: np.ndarray) -> float | None:
+    """Gain of the early features (N, D) over chance, as a part of that of the last ones; labels (C, N) are bool.
+
+    None where the last ones tell hardly more than chance, or everything.
+    """
+    chance, _ = chance_level(labels.sum(axis=1).tolist(), labels.shape[1])
+    early_precision, last_precision = (_precision(labels, features) for features in (early, last))
+    if last_precision - chance < KNOWN or last_precision > ALL:
+        return None
+    return (early_precision - chance) / (last_precision - chance)
+
+
+def _precision(labels: np.ndarray, features: np.ndarray) -> float:
+    """Mean average precision of ridge regression, classes balanced, on images that it has not seen."""
+    features = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-6)
+    kernel = features.astype(np.float64) @ features.T / features.shape[1]
+    found = []
+    for truth in labels:
+        # Evenly over the images that show the class, and over the others.
+        order, fold = np.argsort(~truth, kind="stable"), np.empty(len(truth), int)
+        fold[order] = np.arange(len(truth)) % FOLDS
+        weights = np.where(truth, 1 / truth.sum(), 1 / (~truth).sum()) * len(truth) / 2
+        scores = np.empty(len(truth))
+        for own in range(FOLDS):
+            seen = fold != own
+            ridge = kernel[np.ix_(seen, seen)] + np.diag(1 / weights[seen])
+            scores[~seen] = kernel[np.ix_(~seen, seen)] @ np.linalg.solve(ridge, np.where(truth[seen], 1.0, -1.0))
+        found.append(average_precision(truth, scores))
+    return float(np.mean(found))
