@@ -66,6 +66,7 @@ def test_features_decide_where_they_are_clear_and_colours_elsewhere(
 
 
 def test_what_features_know_is_found_once_for_the_same_images_and_labels(tmp_path, tiny_backbone, monkeypatch):
+    monkeypatch.setattr(stages.recipe, "FEWEST", 16)
     cfg, index = settings(tmp_path, True)
     calls = []
     monkeypatch.setattr(stages.recipe, "share_known", lambda labels, early, last: calls.append(early.shape) or 0.5)
@@ -77,7 +78,9 @@ def test_what_features_know_is_found_once_for_the_same_images_and_labels(tmp_pat
     assert calls == [(16, 16), (16, 16), (18, 16)]
 
 
-def test_without_weights_or_with_few_images_of_each_class_nothing_is_said(tmp_path, tiny_backbone):
+def test_without_weights_or_with_few_images_nothing_is_said(tmp_path, tiny_backbone, monkeypatch):
+    assert early_share(*settings(tmp_path, True)) is None  # 16 images
+    monkeypatch.setattr(stages.recipe, "FEWEST", 8)
     assert early_share(*settings(tmp_path, True, "model.weights=none")) is None
     assert early_share(*settings(tmp_path / "few", True, count=5)) is None
     assert not (tmp_path / "run").exists()
