@@ -1,5 +1,6 @@
 """Fixtures that all tests share: a tiny generated dataset in VOC layout, and the way to real photographs."""
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,9 +54,11 @@ def shared_data() -> Path:
 def no_waiting() -> Iterator[None]:
     """A test needs no files that outlive a power cut, and on a busy disk each wait takes a second.
 
-    PyTorch waits five seconds for a loader process that has raised an error.
+    PyTorch waits five seconds for a loader process that has raised an error. What a run says of its machine, for which
+    it asks git, is the same in all tests.
     """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils.run, "_describe", functools.cache(utils.run._describe))
         patch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.2)
         patch.setattr(utils.files, "_to_disk", lambda path: None)
         patch.setattr(utils.run.os, "sync", lambda: None)

@@ -6,11 +6,15 @@ import io
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from data.shapes import generate
-from utils.errors import run_script
+from utils.errors import UserError, run_script
 
 ROOT = Path(__file__).parents[1]
 REWRITTEN = {"config.yaml", "run.json", "log.txt", ".lock", ".lock.json"}  # what a run says of itself each time
@@ -71,6 +75,12 @@ def call(script: str, *arguments: str | Path) -> Ended:
     finally:
         sys.argv = before
     return Ended(code, out.getvalue(), err.getvalue())
+
+
+def refused(message: str, call: Callable[..., object], *given: Any, **options: Any) -> None:
+    """The call ends with a mistake of the user that is told so."""
+    with pytest.raises(UserError, match=message):
+        call(*given, **options)
 
 
 @dataclass

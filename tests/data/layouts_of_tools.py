@@ -1,4 +1,4 @@
-"""Tiny data sets as tools write them: one for each row of the table in docs/data.md."""
+"""Tiny data sets as tools write them, one for each row of the table in docs/data.md."""
 
 import json
 from pathlib import Path

@@ -49,9 +49,9 @@ def test_seed_round_trip_within_half_a_step_and_clipped(tmp_path, classes):
 def test_what_does_not_fit_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="do not fit"):
         write_seed(tmp_path / "a.npz", Seed(np.array([0]), np.zeros((1, 9, 9), np.float32), (35, 50)))
-    for mask in ([[-1, 0]], [[0, 256]]):
+    for value in (-1, 256):
         with pytest.raises(ValueError, match=r"0\.\.255"):
-            write_mask(tmp_path / "a.png", np.array(mask))
+            write_mask(tmp_path / "a.png", np.array([[0, value]]))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -63,15 +63,14 @@ def test_damaged_files_are_named(tmp_path):
     for place in range(len(seed) // 4, len(seed) * 3 // 4, len(seed) // 40):  # in the middle of the maps
         seeds.append(seed[:place] + bytes([seed[place] ^ 0x55]) + seed[place + 1 :])
     lengths = [*range(0, mask.index(b"IDAT") + 200, 50), mask.index(b"IEND") // 2]
-    masks = [b"class", *(mask[:length] for length in lengths)]
-    for name, variants, read, message in (
-        ("a.npz", seeds, read_seed, r"a\.npz is damaged"),
-        ("a.png", masks, read_mask, r"mask .*a\.png cannot be decoded"),
-    ):
-        for variant in variants:
-            (tmp_path / name).write_bytes(variant)
-            with pytest.raises(UserError, match=message):
-                read(tmp_path / name)
+    for variant in seeds:
+        (tmp_path / "a.npz").write_bytes(variant)
+        with pytest.raises(UserError, match=r"a\.npz is damaged"):
+            read_seed(tmp_path / "a.npz")
+    for variant in (b"class", *(mask[:length] for length in lengths)):
+        (tmp_path / "a.png").write_bytes(variant)
+        with pytest.raises(UserError, match=r"mask .*a\.png cannot be decoded"):
+            read_mask(tmp_path / "a.png")
 
 
 ARRAYS = {"classes": np.array([0]), "maps": np.zeros((1, 9, 13), np.uint8), "size": np.array([35, 50])}
@@ -82,7 +81,6 @@ ARRAYS = {"classes": np.array([0]), "maps": np.zeros((1, 9, 13), np.uint8), "siz
     [
         ({"classes": None}, ""),
         ({"maps": np.zeros((2, 9, 13), np.uint8)}, "'maps' is uint8"),
-        ({"maps": np.zeros((1, 9, 12), np.uint8)}, "'maps' is uint8"),
         ({"maps": np.zeros((1, 9, 13), np.float32)}, "'maps' is float32"),
         ({"maps": np.zeros((1, 5000, 5000), np.uint8)}, "'maps' unpacks to 25000128 bytes, expected at most 117"),
         ({"classes": np.zeros(1_000_000, np.int64)}, "'classes' unpacks to"),
@@ -93,7 +91,6 @@ ARRAYS = {"classes": np.array([0]), "maps": np.zeros((1, 9, 13), np.uint8), "siz
         ({"size": np.array([35])}, "'size' is int64"),
         ({"size": np.array([-35, 50])}, "an image of 50 x -35 pixels"),
         ({"size": np.array([35.0, 50.0])}, "'size' is float64"),
-        ({"size": np.array(["35", "50"])}, "'size' is <U2"),
     ],
 )
 def test_files_of_another_kind_are_refused_and_no_more_is_unpacked_than_a_seed_takes(tmp_path, changed, reason):
@@ -106,12 +103,12 @@ def test_files_of_another_kind_are_refused_and_no_more_is_unpacked_than_a_seed_t
 
 
 def test_seeds_and_masks_of_too_large_images_are_refused(tmp_path, monkeypatch):
-    write_seed(tmp_path / "a.npz", make_seed(35, 50))
-    write_mask(tmp_path / "a.png", np.zeros((35, 50)))
-    monkeypatch.setenv(LIMIT, "1749")
-    for read, name in ((read_seed, "a.npz"), (read_mask, "a.png")):
-        with pytest.raises(UserError, match=rf"{name} is of 50 x 35 pixels, above data.max_pixels \(1749\)"):
-            read(tmp_path / name)
+    seed, mask = write_both(tmp_path)
+    monkeypatch.setenv(LIMIT, "24")
+    with pytest.raises(UserError, match=r"a\.npz is of 50 x 35 pixels, above data.max_pixels \(24\)"):
+        read_seed(seed)
+    with pytest.raises(UserError, match=r"a\.png is of 5 x 5 pixels, above data.max_pixels \(24\)"):
+        read_mask(mask)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 4, 16, 21, 256])

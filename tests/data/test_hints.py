@@ -1,9 +1,7 @@
 """Hints from each kind of file become the same pixels, and each kind of mistake has one message."""
 
-import base64
 import json
-from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,49 +9,70 @@ import pytest
 from PIL import Image
 
 from data.artifacts import write_mask
+from data.dataset import Index
 from data.hint_shapes import Shape, draw
-from data.hints import fingerprint_of, open_hints
+from data.hints import Hints, fingerprint_of, open_hints
 from data.index import open_index
 from data.settings import DataSettings
-from tests.data.layouts_of_tools import put, put_masks
-from utils.errors import UserError
+from tests.data.layouts_of_tools import put, put_json, put_masks, put_text
+from tests.project import refused
 from utils.file_digests import digest_files
 from utils.ignore import IGNORE
 
 SIZE = (30, 40)  # of image p0, which shows a cat
 
 
+@dataclass
+class Data:
+    """The settings of a data set whose image p0 shows a cat, its index, and hints in a file or folder of their own."""
+
+    settings: DataSettings
+    index: Index
+
+    def write(self, *shapes, image="p0.jpg", **more) -> None:
+        record = {"image": image, "height": 30, "width": 40, "shapes": shapes, **more}
+        Path(self.settings.hints).write_text(json.dumps({"hints": [record]}))
+
+    def at(self, path: Path | str) -> DataSettings:
+        return replace(self.settings, hints=str(path))
+
+    def opened(self, path: Path | str = "") -> Hints:
+        return open_hints(self.at(path) if path else self.settings, self.index)
+
+
 @pytest.fixture
-def data(make_voc, tmp_path):
+def data(make_voc, tmp_path) -> Data:
     settings = DataSettings(kind="voc", root=str(make_voc()), train_list="train", hints=str(tmp_path / "hints.json"))
-    return settings, open_index(settings, "train")
+    return Data(settings, open_index(settings, "train"))
+
+
+@pytest.fixture
+def folder(tmp_path) -> Data:
+    """Own images of which two have one name, and hints in the folder `hints`."""
+    root = put(tmp_path / "data", "cat/1.jpg", "cat/2.jpg", "dog/1.jpg", "dog/3.jpg")
+    settings = DataSettings(kind="folder", root=str(root), hints=str(tmp_path / "hints"))
+    return Data(settings, open_index(settings, "all"))
 
 
 def shape(kind, label, *points):
     return {"shape_type": kind, "label": label, "points": points}
 
 
-def write(settings, *shapes, image="p0.jpg", **more):
-    record = {"image": image, "height": 30, "width": 40, "shapes": shapes, **more}
-    Path(settings.hints).write_text(json.dumps({"hints": [record]}))
-
-
 CAT, BACKGROUND = shape("polygon", "cat", [5, 6], [15, 6], [15, 12], [5, 12]), shape("point", "background", [30, 20])
 
 
 def test_all_formats_say_the_same(data, tmp_path):
-    settings, index = data
-    write(settings, CAT)
+    def values(path: Path | str = "") -> list[list[int]]:
+        return data.opened(path).of("p0").values.tolist()
+
+    data.write(CAT)
     expected = np.full(SIZE, IGNORE, np.uint8)
     expected[6:12, 5:15] = 1
-    np.testing.assert_array_equal(open_hints(settings, index).of("p0").values, expected)
+    assert values() == expected.tolist()
 
-    folder = tmp_path / "labelme"
-    folder.mkdir()
-    pixels = base64.b64encode(b"not read").decode()
-    labelme = {"imagePath": "..\\JPEGImages\\p0.jpg", "imageHeight": 30, "imageWidth": 40, "imageData": pixels}
-    (folder / "p0.json").write_text(json.dumps(labelme | {"shapes": [CAT], "version": "5"}))
-    np.testing.assert_array_equal(open_hints(replace(settings, hints=str(folder)), index).of("p0").values, expected)
+    labelme = {"imagePath": "..\\JPEGImages\\p0.jpg", "imageHeight": 30, "imageWidth": 40, "imageData": "not read"}
+    put_json(tmp_path, "labelme/p0.json", labelme | {"shapes": [CAT], "version": "5"})
+    assert values(tmp_path / "labelme") == expected.tolist()
 
     coco = {
         "images": [{"id": 7, "file_name": "p0.jpg", "height": 30, "width": 40}],
@@ -63,60 +82,49 @@ def test_all_formats_say_the_same(data, tmp_path):
             {"id": 2, "image_id": 7, "category_id": 3, "bbox": [0, 0, 40, 30], "iscrowd": 1},
         ],
     }
-    of_coco = replace(settings, hints=str(tmp_path / "coco.json"))
-    (tmp_path / "coco.json").write_text(json.dumps(coco))
-    np.testing.assert_array_equal(open_hints(of_coco, index).of("p0").values, expected)
+    put_json(tmp_path, "coco.json", coco)
+    assert values(tmp_path / "coco.json") == expected.tolist()
     coco["annotations"][0] = {"id": 1, "image_id": 7, "category_id": 3, "bbox": [5, 6, 10, 6]}
-    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    put_json(tmp_path, "coco.json", coco)
     # The class is nowhere outside of its boxes, so a crowd of it has one, too.
-    assert open_hints(of_coco, index).of("p0").boxes == ((0, 5, 6, 15, 12), (0, 0, 0, 40, 30))
+    assert data.opened(tmp_path / "coco.json").of("p0").boxes == ((0, 5, 6, 15, 12), (0, 0, 0, 40, 30))
 
     masks = tmp_path / "masks"
     write_mask(masks / "p0.png", expected)
-    hints = open_hints(replace(settings, hints=str(masks)), index)
-    np.testing.assert_array_equal(hints.of("p0").values, expected)
-    (masks / "more.json").write_text(json.dumps({"hints": [{"image": "p0", "shapes": [BACKGROUND]}]}))
-    mixed = open_hints(replace(settings, hints=str(masks)), index)
+    assert values(masks) == expected.tolist()
+    put_json(masks, "more.json", {"hints": [{"image": "p0", "shapes": [BACKGROUND]}]})
+    mixed = data.opened(masks)
     assert str(mixed) == "images: 1, points: 1, areas: 1"
     assert set(np.unique(mixed.of("p0").values)) == {0, 1, IGNORE}
     assert mixed.of("p1") is None
     write_mask(masks / "second/p0.png", expected)
-    with pytest.raises(UserError, match="are both of image 'p0'; join them"):
-        open_hints(replace(settings, hints=str(masks)), index)
+    refused("are both of image 'p0'; join them", data.opened, masks)
     write_mask(tmp_path / "turned/p0.png", expected, class_names=("dog", "cat", "train"))
-    with pytest.raises(UserError, match="was made for the classes dog, cat, train"):
-        open_hints(replace(settings, hints=str(tmp_path / "turned")), index)
+    refused("was made for the classes dog, cat, train", data.opened, tmp_path / "turned")
 
 
-def test_without_hints_there_are_none_and_the_fingerprint_is_of_the_content(data):
-    settings, index = data
-    assert not open_hints(replace(settings, hints=""), index)
-    assert fingerprint_of(replace(settings, hints="")) == ""
-    write(settings, CAT)
-    first = fingerprint_of(settings)
-    write(settings, BACKGROUND)
-    assert fingerprint_of(settings) != first
-    write(settings, CAT)
-    assert fingerprint_of(settings) == first
-
-
-def test_the_fingerprint_of_a_folder_changes_with_the_image_that_a_file_is_of(data, tmp_path):
-    settings = replace(data[0], hints=str(tmp_path / "masks"))
+def test_without_hints_there_are_none_and_the_fingerprint_is_of_the_content_and_its_place(data, tmp_path):
+    assert not open_hints(data.at(""), data.index)
+    assert fingerprint_of(data.at("")) == ""
+    found = []
+    for hint in (CAT, BACKGROUND, CAT):
+        data.write(hint)
+        found.append(fingerprint_of(data.settings))
+    assert found[0] == found[2] != found[1]
     write_mask(tmp_path / "masks/p0.png", np.zeros(SIZE, np.uint8))
-    first = fingerprint_of(settings)
+    first = fingerprint_of(data.at(tmp_path / "masks"))
     (tmp_path / "masks/p0.png").rename(tmp_path / "masks/p1.png")
-    assert fingerprint_of(settings) != first
+    assert fingerprint_of(data.at(tmp_path / "masks")) != first
 
 
 def test_hints_of_an_image_that_has_changed_or_lies_elsewhere_are_told(data, caplog):
-    settings, index = data
-    image = Path(settings.root) / "JPEGImages/p0.jpg"
-    write(settings, CAT, content=digest_files([image])[0])
-    assert open_hints(settings, index)
+    image = Path(data.settings.root) / "JPEGImages/p0.jpg"
+    data.write(CAT, content=digest_files([image])[0])
+    assert data.opened()
     assert not caplog.text
-    write(settings, CAT, content=digest_files([image])[0], image="/other/JPEGImages/p0.jpg")
+    data.write(CAT, content=digest_files([image])[0], image="/other/JPEGImages/p0.jpg")
     Image.open(image).rotate(180).save(image)
-    assert open_hints(settings, index)
+    assert data.opened()
     assert "images that have changed since their hints were given: 1" in caplog.text
     assert "first '/other/JPEGImages/p0.jpg'; they were found by the end of the path" in caplog.text
 
@@ -161,52 +169,39 @@ BOX = shape("rectangle", "cat", [2, 2], [12, 12])
         ([{"label": "cat"}], {}, r"malformed"),
         ([BOX, shape("point", "cat", [30, 20])], {}, r"contradict: one is wholly covered .* outside of the boxes"),
         ([BOX, shape("rectangle", "background", [0, 0], [20, 20])], {}, r"contradict: a box has nothing left"),
-        ([shape("point", "cat", [9, 9]), shape("point", "background", [9, 9])], {}, r"contradict: one is wholly"),
         ([shape("rectangle", "cat", [0, 0.2], [0.5, 1])], {}, r"all of its points are within 0\.\.1, .* pixels"),
         ([CAT], {"width": "80"}, r"record 1: the height and width of the image are 30 and '80'; expected pixels"),
         ([CAT], {"height": None}, r"height and width of the image are None and 40"),
         ([shape("point", "cat", "12", "34")], {}, r"a point no number"),
         ([shape("rectangle", "cat", [9, 9], [9, 20])], {}, r"a rectangle has no area"),
-        (
-            [shape("rectangle", "background", [9, 2], [20, 9], [13, 20], [2, 13])],
-            {},
-            r"or is turned; draw .* a polygon",
-        ),
+        ([shape("rectangle", "cat", [9, 2], [20, 9], [13, 20], [2, 13])], {}, r"or is turned; draw .* a polygon"),
         ([shape("polygon", "cat", [5, 5], [9, 9], [13, 13])], {}, r"image 'p0' cover no pixel: one is too thin"),
     ],
 )
 def test_a_mistake_has_one_clear_message(data, shapes, more, message):
-    settings, index = data
-    write(settings, *shapes, **more)
-    with pytest.raises(UserError, match=message):
-        open_hints(settings, index)
+    data.write(*shapes, **more)
+    refused(message, data.opened)
 
 
 @pytest.mark.parametrize("files", [1, 2])
 def test_hints_of_one_image_that_contradict_are_told_wherever_they_are(data, tmp_path, files):
-    settings, index = data
     records = [{"image": "p0", "shapes": [shape("point", label, [9, 9])]} for label in ("cat", "background", "cat")]
     for number, part in enumerate((records, []) if files == 1 else (records[:1], records[1:])):
-        (tmp_path / "hints").mkdir(exist_ok=True)
-        (tmp_path / f"hints/{number}.json").write_text(json.dumps({"hints": part}))
+        put_json(tmp_path, f"hints/{number}.json", {"hints": part})
     where = "0.json, record 1 and .*0.json, record 2" if files == 1 else "0.json, record 1 and .*1.json, record 1"
-    with pytest.raises(UserError, match=rf"{where}.*: hints of image 'p0' contradict: one is wholly"):
-        open_hints(replace(settings, hints=str(tmp_path / "hints")), index)
+    refused(rf"{where}.*: hints of image 'p0' contradict: one is wholly", data.opened, tmp_path / "hints")
 
 
 def test_another_file_or_folder_is_refused(data, tmp_path):
-    settings, index = data
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="has no PNG and no JSON"):
-        open_hints(replace(settings, hints=str(tmp_path / "empty")), index)
+    refused("has no PNG and no JSON", data.opened, tmp_path / "empty")
     for content, message in (
         ("[]", r"holds no hints; expected hints of this project, LabelMe's or COCO's JSON"),
         ('{"hints": [3]}', r"record 1: expected 'image'"),
         ('{"images": [{}], "annotations": [], "categories": []}', r"malformed as COCO's file"),
     ):
-        Path(settings.hints).write_text(content)
-        with pytest.raises(UserError, match=message):
-            open_hints(settings, index)
+        Path(data.settings.hints).write_text(content)
+        refused(message, data.opened)
 
 
 BOTH = [{"id": 1, "file_name": "p0.jpg"}, {"id": 1, "file_name": "p1.jpg"}]  # with one id
@@ -230,55 +225,41 @@ RUNS = {"size": SIZE, "counts": [0, 150, 1050]}
     ],
 )
 def test_mistakes_in_a_coco_file_are_told(data, row, message):
-    settings, index = data
     row = {"id": 5, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]} | row
     coco = {"images": row.pop("images", BOTH[:1]), "categories": [{"id": 1, "name": "cat"}], "annotations": [row]}
-    Path(settings.hints).write_text(json.dumps(coco))
+    Path(data.settings.hints).write_text(json.dumps(coco))
     if message is None:
-        assert open_hints(settings, index)
-        return
-    with pytest.raises(UserError, match=message):
-        open_hints(settings, index)
+        assert data.opened()
+    else:
+        refused(message, data.opened)
 
 
-def test_a_file_that_is_called_as_another_image_is_refused(data, tmp_path):
-    settings, index = data
+def test_a_file_of_labelme_is_of_the_image_it_is_called_as_and_that_beside_it(data, folder, tmp_path):
     labelme = {"imagePath": "p0.jpg", "imageHeight": 30, "imageWidth": 40, "shapes": [CAT]}
-    for name, is_refused in (("anything", False), ("p0", False), ("p1", True)):
-        path = tmp_path / f"{name}.json"
-        path.write_text(json.dumps(labelme))
-        refused = pytest.raises(UserError, match=r"called as image 'p1', and names image 'p0'")
-        with refused if is_refused else nullcontext():
-            open_hints(replace(settings, hints=str(path)), index)
-
-
-def test_a_file_of_labelme_is_of_the_image_beside_it(tmp_path):
-    root = put(tmp_path / "data", "cat/1.jpg", "dog/1.jpg", "dog/2.jpg")
-    settings = DataSettings(kind="folder", root=str(root), hints=str(tmp_path / "hints"))
-    index = open_index(settings, "all")
+    for name in ("anything", "p0", "p1"):
+        put_json(tmp_path, f"{name}.json", labelme)
+    assert data.opened(tmp_path / "anything.json")
+    assert data.opened(tmp_path / "p0.json")
+    refused("called as image 'p1', and names image 'p0'", data.opened, tmp_path / "p1.json")
     labelme = {"imageHeight": 8, "imageWidth": 8, "shapes": [shape("point", "background", [1, 1])]}
-    for name in ("dog/1", "cat/1", "cat/2"):
-        path = tmp_path / f"hints/{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(labelme | {"imagePath": f"{path.stem}.jpg"}))
-        if name != "cat/2":
-            assert name in open_hints(settings, index).images
-    with pytest.raises(UserError, match="called as image 'cat/2', and names image 'dog/2'"):
-        open_hints(settings, index)
+    for name in ("dog/1", "cat/1"):
+        put_json(tmp_path / "hints", f"{name}.json", labelme | {"imagePath": "1.jpg"})
+        assert name in folder.opened().images
+    put_json(tmp_path / "hints", "cat/3.json", labelme | {"imagePath": "3.jpg"})
+    refused("called as image 'cat/3', and names image 'dog/3'", folder.opened)
 
 
 def test_hidden_files_are_no_hints_and_others_are_told(data, tmp_path, caplog):
-    settings, index = data
-    write(settings, CAT)
-    for name in ("folder/p0.json", "folder/.trash/p0.json", "folder/__MACOSX/._p0.json", "folder/annotations.xml"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(Path(settings.hints).read_text() if name == "folder/p0.json" else "{")
-    assert str(open_hints(replace(settings, hints=str(tmp_path / "folder")), index)) == "images: 1, areas: 1"
+    data.write(CAT)
+    put_text(tmp_path, "folder/p0.json", Path(data.settings.hints).read_text())
+    for name in (".trash/p0.json", "__MACOSX/._p0.json", "annotations.xml"):
+        put_text(tmp_path / "folder", name, "{")
+    assert str(data.opened(tmp_path / "folder")) == "images: 1, areas: 1"
     assert "files that are no JSON and no PNG are left out: 1, first annotations.xml" in caplog.text
 
 
 def test_a_png_that_does_not_fit_is_refused(data, tmp_path):
-    settings, index = data
+    masks = tmp_path / "masks"
     for size, value, message in (
         ((8, 8), 1, r"is for 8 x 8 pixels"),
         (SIZE, 99, r"has the value 99; known: 0..3, and 255"),
@@ -286,44 +267,35 @@ def test_a_png_that_does_not_fit_is_refused(data, tmp_path):
         (SIZE, IGNORE, r"all of its pixels are 255"),
         (SIZE, [*[0] * 30, *[IGNORE] * 10], r"0 and 255 alone, .*; write class values, 1 for cat"),
     ):
-        write_mask(tmp_path / "masks/p0.png", np.full(size, value, np.uint8))
-        with pytest.raises(UserError, match=message):
-            open_hints(replace(settings, hints=str(tmp_path / "masks")), index)
+        write_mask(masks / "p0.png", np.full(size, value, np.uint8))
+        refused(message, data.opened, masks)
     black, red = [0, 0, 0], [128, 0, 0]  # of background and cat; a paint program has numbered them anew
-    write_mask(tmp_path / "masks/p0.png", np.tile([0, 1, IGNORE, IGNORE], (30, 10)), np.array([red, black]))
-    with pytest.raises(UserError, match=r"value 0 has #800000, the colour of cat; .*; save it with the values of"):
-        open_hints(replace(settings, hints=str(tmp_path / "masks")), index)
-    (tmp_path / "masks/p0.png").unlink()
-    write_mask(tmp_path / "masks/p1.png", np.zeros(SIZE[::-1], np.uint8))  # of an image without a cat
-    with pytest.raises(UserError, match="write class values, 2 for dog"):
-        open_hints(replace(settings, hints=str(tmp_path / "masks")), index)
+    write_mask(masks / "p0.png", np.tile([0, 1, IGNORE, IGNORE], (30, 10)), np.array([red, black]))
+    refused("value 0 has #800000, the colour of cat; .*; save it with the values of", data.opened, masks)
+    (masks / "p0.png").unlink()
+    write_mask(masks / "p1.png", np.zeros(SIZE[::-1], np.uint8))  # of an image without a cat
+    refused("write class values, 2 for dog", data.opened, masks)
 
 
-@pytest.mark.parametrize("folder", ["hints", "hints/mine"])
-def test_a_png_is_of_the_image_with_its_folder_and_name(tmp_path, folder):
-    root = put(tmp_path / "data", "cat/1.jpg", "cat/2.jpg", "dog/1.jpg", "dog/3.jpg")
-    settings = DataSettings(kind="folder", root=str(root), hints=str(tmp_path / "hints"))
-    index = open_index(settings, "all")
-    put_masks(tmp_path / folder, "cat/1.png", "2.png")
-    assert open_hints(settings, index).images.keys() == {"cat/1", "cat/2"}
-    (tmp_path / folder / "2.png").unlink()  # all that are left lie in one folder, which tells the two images apart
-    assert open_hints(settings, index).images.keys() == {"cat/1"}
-    put_masks(tmp_path / folder, "cat/3.png")  # of no image, and not of dog/3
-    with pytest.raises(UserError, match=r"cat/3\.png: image '.*cat/3' is not in the list"):
-        open_hints(settings, index)
+@pytest.mark.parametrize("place", ["hints", "hints/mine"])
+def test_a_png_is_of_the_image_with_its_folder_and_name(folder, tmp_path, place):
+    put_masks(tmp_path / place, "cat/1.png", "2.png")
+    assert folder.opened().images.keys() == {"cat/1", "cat/2"}
+    (tmp_path / place / "2.png").unlink()  # all that are left lie in one folder, which tells the two images apart
+    assert folder.opened().images.keys() == {"cat/1"}
+    put_masks(tmp_path / place, "cat/3.png")  # of no image, and not of dog/3
+    refused(r"cat/3\.png: image '.*cat/3' is not in the list", folder.opened)
     put_masks(tmp_path / "other", "png/2.png")
-    assert open_hints(replace(settings, hints=str(tmp_path / "other")), index).images.keys() == {"cat/2"}
+    assert folder.opened(tmp_path / "other").images.keys() == {"cat/2"}
 
 
 def test_a_turned_image_is_meant_the_right_way_up(data):
-    settings, index = data
-    image = Image.open(index.records[0].image)
+    path = data.index.records[0].image
+    image = Image.open(path)
     exif = image.getexif()
     exif[274] = 6
-    image.save(index.records[0].image, exif=exif)
-    for width, height in ((40, 30), (40.0, 30.0)):
-        write(settings, CAT, width=width, height=height)
-        with pytest.raises(UserError, match="has 30 x 40, seen the right way up"):
-            open_hints(settings, index)
-    write(settings, CAT, width=30, height=40.0)
-    assert open_hints(settings, index).of("p0").values.shape == (40, 30)
+    image.save(path, exif=exif)
+    data.write(CAT, width=40, height=30.0)
+    refused("has 30 x 40, seen the right way up", data.opened)
+    data.write(CAT, width=30, height=40.0)
+    assert data.opened().of("p0").values.shape == (40, 30)

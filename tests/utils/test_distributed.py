@@ -158,6 +158,7 @@ def test_another_number_of_processes_goes_on(tmp_path, alone, first, then):
     expect_same(folder, alone)
 
 
+@pytest.mark.long
 def test_a_network_that_cannot_be_compiled_runs_as_it_is(tmp_path, alone, monkeypatch, caplog):
     def broken(module: torch.fx.GraphModule, inputs: list) -> None:
         raise RuntimeError("no compiler was found")

@@ -2,48 +2,49 @@
 
 import contextlib
 import errno
+import multiprocessing
 import os
 import re
 import signal
 import socket
-import subprocess
-import sys
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from tests.project import ROOT
 from utils.errors import UserError
 from utils.files import lock_folder
 
-HOLD_AND_FORK = """
-import os, sys, time
-from utils.files import lock_folder
-with lock_folder(sys.argv[1], "--run"):
-    if not os.fork():
-        print(os.getpid(), flush=True)  # only the child knows when it has let go of the lock
-    time.sleep(600)
-"""
+
+def hold_and_fork(folder: Path, child: Connection) -> None:
+    with lock_folder(folder, "--run"):
+        if not os.fork():
+            child.send(os.getpid())  # only the child knows when it has let go of the lock
+        time.sleep(600)
 
 
 def test_a_killed_process_gives_it_back_and_so_does_its_child_that_goes_on(tmp_path):
-    command = [sys.executable, "-c", HOLD_AND_FORK, str(tmp_path / "run")]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        child = int(process.stdout.readline())
-        try:
-            with pytest.raises(UserError) as refused, lock_folder(tmp_path / "run", "--run"):
-                pytest.fail("two have it")
-            here = re.escape(socket.gethostname())
-            expected = rf"written by process {process.pid} on {here} since \d{{4}}-\d\d-\d\d .*--run"
-            assert re.search(expected, str(refused.value))
-            process.kill()
-            process.wait()
-            os.kill(child, 0)
-            with lock_folder(tmp_path / "run", "--run"):
-                pass
-        finally:
-            process.kill()
-            os.kill(child, signal.SIGKILL)
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe()
+    process = fork.Process(target=hold_and_fork, args=(tmp_path / "run", theirs), daemon=True)
+    process.start()
+    child = ours.recv()
+    try:
+        with pytest.raises(UserError) as refused, lock_folder(tmp_path / "run", "--run"):
+            pytest.fail("two have it")
+        here = re.escape(socket.gethostname())
+        expected = rf"written by process {process.pid} on {here} since \d{{4}}-\d\d-\d\d .*--run"
+        assert re.search(expected, str(refused.value))
+        process.kill()
+        process.join()
+        os.kill(child, 0)
+        with lock_folder(tmp_path / "run", "--run"):
+            pass
+    finally:
+        process.kill()
+        os.kill(child, signal.SIGKILL)
 
 
 def test_it_is_free_after_an_error_and_not_within(tmp_path):

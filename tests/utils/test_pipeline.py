@@ -71,6 +71,7 @@ class Toys:
 @pytest.fixture
 def toys(tmp_path, monkeypatch) -> Toys:
     toys = Toys(tmp_path)
+    monkeypatch.setattr(Config, "to_yaml", lambda cfg: "")  # which takes time, and which nothing here reads
     monkeypatch.setattr(utils.code_digest, "symbols_of", toys.symbols_of)
     return toys
 
@@ -168,9 +169,8 @@ def test_a_skipped_stage_passes_its_input_on(toys, capsys):
 
 
 def test_weights_of_a_file_count_by_their_content(tmp_path):
-    cfg = override(
-        Config(), ["data.kind=shapes", f"data.root={tmp_path / 'data'}", "data.shapes_train=2", "data.train_list=train"]
-    )
+    own = [f"data.root={tmp_path / 'data'}", "data.train_list=train", "data.shapes_train=1", "data.shapes_val=1"]
+    cfg = override(Config(), ["data.kind=shapes", "data.shapes_size=64", *own])
     given = override(cfg, [f"model.weights={tmp_path / 'w.pth'}", f"run={tmp_path}"])
     cam = pipeline()[0]
     found = [cam.inputs(cfg)]
