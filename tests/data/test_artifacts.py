@@ -8,7 +8,7 @@ from PIL import Image
 import data.artifacts
 from data.artifacts import Seed, read_mask, read_seed, seed_size, voc_palette, write_mask, write_seed
 from data.pixels import LIMIT
-from utils.errors import UserError
+from tests.project import refused
 from utils.ignore import IGNORE
 
 NAMES = ("猫", 'b\\n"', *(f"class {number}" for number in range(30)))
@@ -25,25 +25,22 @@ def write_both(folder: Path, names: Sequence[str] = ()) -> tuple[Path, Path]:
     return folder / "a.npz", folder / "a.png"
 
 
-def test_seed_size_covers_the_image_and_no_more():
+def test_seeds_cover_the_image_and_come_back_within_half_a_step_and_clipped(tmp_path):
     for side in range(1, 50):
         rows, columns = seed_size(side, 50 - side)
         assert 4 * rows >= side > 4 * (rows - 1)
         assert 4 * columns >= 50 - side > 4 * (columns - 1)
-
-
-@pytest.mark.parametrize("classes", [(), (0,), (3, 17)])
-def test_seed_round_trip_within_half_a_step_and_clipped(tmp_path, classes):
-    seed = make_seed(classes=classes)
-    write_seed(tmp_path / "deep/er/a.npz", seed)
-    read = read_seed(tmp_path / "deep/er/a.npz")
-    assert (read.size, read.classes.tolist()) == (seed.size, list(classes))
-    assert read.maps.dtype == np.float32
-    assert read.maps.shape == seed.maps.shape
-    assert np.abs(read.maps - seed.maps).max(initial=0) <= 0.5 / 255 + 1e-7
-    maps = np.array([[[0.0, 1.0], [-0.5, 1.5]]], np.float32)
-    write_seed(tmp_path / "a.npz", Seed(np.array([0]), maps, (8, 8)))
-    assert read_seed(tmp_path / "a.npz").maps.tolist() == [[[0.0, 1.0], [0.0, 1.0]]]
+    for classes in ((), (0,), (3, 17)):
+        seed = make_seed(classes=classes)
+        write_seed(tmp_path / "deep/er/a.npz", seed)
+        read = read_seed(tmp_path / "deep/er/a.npz")
+        assert (read.size, read.classes.tolist()) == (seed.size, list(classes))
+        assert read.maps.dtype == np.float32
+        assert read.maps.shape == seed.maps.shape
+        assert np.abs(read.maps - seed.maps).max(initial=0) <= 0.5 / 255 + 1e-7
+        maps = np.array([[[0.0, 1.0], [-0.5, 1.5]]], np.float32)
+        write_seed(tmp_path / "a.npz", Seed(np.array([0]), maps, (8, 8)))
+        assert read_seed(tmp_path / "a.npz").maps.tolist() == [[[0.0, 1.0], [0.0, 1.0]]]
 
 
 def test_what_does_not_fit_is_not_written(tmp_path):
@@ -65,20 +62,17 @@ def test_damaged_files_are_named(tmp_path):
     lengths = [*range(0, mask.index(b"IDAT") + 200, 50), mask.index(b"IEND") // 2]
     for variant in seeds:
         (tmp_path / "a.npz").write_bytes(variant)
-        with pytest.raises(UserError, match=r"a\.npz is damaged"):
-            read_seed(tmp_path / "a.npz")
+        refused(r"a\.npz is damaged", read_seed, tmp_path / "a.npz")
     for variant in (b"class", *(mask[:length] for length in lengths)):
         (tmp_path / "a.png").write_bytes(variant)
-        with pytest.raises(UserError, match=r"mask .*a\.png cannot be decoded"):
-            read_mask(tmp_path / "a.png")
+        refused(r"mask .*a\.png cannot be decoded", read_mask, tmp_path / "a.png")
 
 
 ARRAYS = {"classes": np.array([0]), "maps": np.zeros((1, 9, 13), np.uint8), "size": np.array([35, 50])}
 
 
-@pytest.mark.parametrize(
-    ("changed", "reason"),
-    [
+def test_files_of_another_kind_are_refused_and_no_more_is_unpacked_than_a_seed_takes(tmp_path):
+    for changed, reason in (
         ({"classes": None}, ""),
         ({"maps": np.zeros((2, 9, 13), np.uint8)}, "'maps' is uint8"),
         ({"maps": np.zeros((1, 9, 13), np.float32)}, "'maps' is float32"),
@@ -91,42 +85,32 @@ ARRAYS = {"classes": np.array([0]), "maps": np.zeros((1, 9, 13), np.uint8), "siz
         ({"size": np.array([35])}, "'size' is int64"),
         ({"size": np.array([-35, 50])}, "an image of 50 x -35 pixels"),
         ({"size": np.array([35.0, 50.0])}, "'size' is float64"),
-    ],
-)
-def test_files_of_another_kind_are_refused_and_no_more_is_unpacked_than_a_seed_takes(tmp_path, changed, reason):
-    np.savez_compressed(tmp_path / "a.npz", **ARRAYS)
-    read_seed(tmp_path / "a.npz")
-    arrays = {name: values for name, values in (ARRAYS | changed).items() if values is not None}
-    np.savez_compressed(tmp_path / "a.npz", **arrays)
-    with pytest.raises(UserError, match=rf"a\.npz is damaged or of another kind \(\w+: .*{reason}"):
+    ):
+        np.savez_compressed(tmp_path / "a.npz", **ARRAYS)
         read_seed(tmp_path / "a.npz")
+        arrays = {name: values for name, values in (ARRAYS | changed).items() if values is not None}
+        np.savez_compressed(tmp_path / "a.npz", **arrays)
+        refused(rf"a\.npz is damaged or of another kind \(\w+: .*{reason}", read_seed, tmp_path / "a.npz")
 
 
 def test_seeds_and_masks_of_too_large_images_are_refused(tmp_path, monkeypatch):
     seed, mask = write_both(tmp_path)
     monkeypatch.setenv(LIMIT, "24")
-    with pytest.raises(UserError, match=r"a\.npz is of 50 x 35 pixels, above data.max_pixels \(24\)"):
-        read_seed(seed)
-    with pytest.raises(UserError, match=r"a\.png is of 5 x 5 pixels, above data.max_pixels \(24\)"):
-        read_mask(mask)
+    refused(r"a\.npz is of 50 x 35 pixels, above data.max_pixels \(24\)", read_seed, seed)
+    refused(r"a\.png is of 5 x 5 pixels, above data.max_pixels \(24\)", read_mask, mask)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 4, 16, 21, 256])
-def test_masks_keep_every_value_with_any_palette(tmp_path, count):
-    """A short palette makes a PNG of fewer bits."""
-    mask = np.arange(256).reshape(16, 16)
-    write_mask(tmp_path / "deep/a.png", mask, np.full((count, 3), 77) if count else None)
-    read = read_mask(tmp_path / "deep/a.png")
-    assert read.dtype == np.uint8
-    assert np.array_equal(read, mask)
-    with Image.open(tmp_path / "deep/a.png") as image:
-        colours = np.array(image.convert("RGB")).reshape(256, 3)
-    assert (colours[:count] == 77).all()
-    assert np.array_equal(colours[count:], voc_palette()[count:])
-
-
-def test_the_palette_is_the_devkits():
-    """Bit 0 of a value is the top bit of red, bit 1 of green, bit 2 of blue, and so on downwards."""
+def test_masks_keep_every_value_with_any_palette_and_that_of_the_devkit(tmp_path):
+    for count in (0, 1, 2, 4, 16, 21, 256):
+        mask = np.arange(256).reshape(16, 16)
+        write_mask(tmp_path / "deep/a.png", mask, np.full((count, 3), 77) if count else None)
+        read = read_mask(tmp_path / "deep/a.png")
+        assert read.dtype == np.uint8
+        assert np.array_equal(read, mask)
+        with Image.open(tmp_path / "deep/a.png") as image:
+            colours = np.array(image.convert("RGB")).reshape(256, 3)
+        assert (colours[:count] == 77).all()
+        assert np.array_equal(colours[count:], voc_palette()[count:])
     palette = voc_palette()
     # background black, aeroplane, bicycle, person, tvmonitor, and the cream of the void: the devkit's VOClabelcolormap
     expected = [[0, 0, 0], [128, 0, 0], [0, 128, 0], [192, 128, 128], [0, 64, 128], [224, 224, 192]]
@@ -142,31 +126,20 @@ def test_names_change_no_array_and_no_pixel(tmp_path):
     # Files without names are read for any classes that can be meant.
     assert read_seed(plain_seed, NAMES).classes.tolist() == [3, 17]
     assert read_mask(plain_mask, ("one",)).max() == 18
-    with pytest.raises(UserError, match=r"a\.npz has class 17; the data has classes 0\.\.1: cat, dog"):
-        read_seed(plain_seed, ("cat", "dog"))
+    refused(r"a\.npz has class 17; the data has classes 0\.\.1: cat, dog", read_seed, plain_seed, ("cat", "dog"))
 
 
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
+def test_artifacts_of_other_classes_or_with_names_that_are_no_list_are_refused(tmp_path, monkeypatch):
+    for names, message in (
         ((*NAMES, "new"), r"class 9, \.\.\. \(32 in all\); expected .* \(33 in all\); run train\.py without"),
         (NAMES[1:], r"\(32 in all\); expected .* \(31 in all\)"),
         (NAMES[::-1], r"\(32 in all\), in this order; expected class 29, .*, in this order;"),
-    ],
-)
-def test_artifacts_of_other_classes_are_refused(tmp_path, names, message):
-    seed, mask = write_both(tmp_path, NAMES)
-    with pytest.raises(UserError, match=rf"seed file .*a\.npz was made for the classes 猫, .*{message}"):
-        read_seed(seed, names)
-    with pytest.raises(UserError, match=rf"mask .*a\.png was made for the classes 猫, .*{message}"):
-        read_mask(mask, names)
-
-
-def test_names_that_are_no_list_of_names_are_damage(tmp_path, monkeypatch):
+    ):
+        seed, mask = write_both(tmp_path, NAMES)
+        refused(rf"seed file .*a\.npz was made for the classes 猫, .*{message}", read_seed, seed, names)
+        refused(rf"mask .*a\.png was made for the classes 猫, .*{message}", read_mask, mask, names)
     for text in (" ", "3", '["a", 1]', "[" * 5000, "\\xff"):
         monkeypatch.setattr(data.artifacts, "_names_as_text", lambda names, text=text: text)
         seed, mask = write_both(tmp_path, NAMES)
-        with pytest.raises(UserError, match=r"a\.npz is damaged"):
-            read_seed(seed, NAMES)
-        with pytest.raises(UserError, match=r"a\.png cannot be decoded"):
-            read_mask(mask, NAMES)
+        refused(r"a\.npz is damaged", read_seed, seed, NAMES)
+        refused(r"a\.png cannot be decoded", read_mask, mask, NAMES)

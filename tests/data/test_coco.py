@@ -15,7 +15,8 @@ from data.coco import open_coco, unpacked_counts
 from data.coco_file import CocoRules
 from data.index import open_index
 from data.settings import DataSettings
-from tests.data.layouts_of_tools import labels_of, put, put_json
+from tests.data.layouts_of_tools import build, coco, labels_of, put, put_json
+from tests.project import refused
 from utils.errors import UserError
 from utils.ignore import IGNORE
 
@@ -86,7 +87,7 @@ def test_ids_become_contiguous_and_labels_leave_crowds_and_the_background_catego
     assert set(np.unique(masks_of(root, rules=rules)["a"])) == {0, 2}
 
 
-def test_given_classes_set_the_order_of_labels_and_mask_values(root):
+def test_given_classes_set_the_order_of_labels_and_mask_values_and_scores_are_told(root):
     index = open_coco(root, "val2017", ("toothbrush", "car", "person"), masks=True)
     assert index.records[0].labels == (0, 2)
     mask, again = read_mask(index.records[0].mask), masks_of(root)["a"]
@@ -94,6 +95,8 @@ def test_given_classes_set_the_order_of_labels_and_mask_values(root):
     assert open_coco(root, "val2017", ("dog", "toothbrush", "car", "person")).records[0].labels == (1, 3)
     with pytest.raises(UserError, match="must name all of its categories, and lacks person"):
         open_coco(root, "val2017", ("toothbrush", "car", "dog"))
+    change(root, "annotations", 0, score=0.2)
+    assert any("annotations with a score, as of a network: 1, first 1" in n for n in open_coco(root, "val2017").notes)
 
 
 @pytest.mark.parametrize(
@@ -191,8 +194,7 @@ class TestMasks:
         (tmp_path / "outside").mkdir()
         (root / place).parent.mkdir(exist_ok=True)
         (root / place).symlink_to(tmp_path / "outside")
-        with pytest.raises(UserError, match=r"leads out of .* by a link.*remove the link"):
-            masks_of(root)
+        refused(r"leads out of .* by a link.*remove the link", masks_of, root)
         assert list((tmp_path / "outside").iterdir()) == []
 
 
@@ -227,17 +229,13 @@ def test_where_images_may_lie(root):
 
 
 def test_layout_errors(root, tmp_path):
-    with pytest.raises(UserError, match=r"no annotation file .*instances_val2014\.json.*lists there: val2017"):
-        open_coco(root, "val2014")
-    with pytest.raises(UserError, match="lists there: none"):
-        open_coco(tmp_path, "val2017")
+    refused(r"no annotation file .*instances_val2014\.json.*lists there: val2017", open_coco, root, "val2014")
+    refused("lists there: none", open_coco, tmp_path, "val2017")
     (root / "val2017/b.jpg").unlink()
     (root / "val2017/c.jpg").unlink()
-    with pytest.raises(UserError, match=r"no image 'b\.jpg' in .*\(2 such\)"):
-        open_coco(root, "val2017")
+    refused(r"no image 'b\.jpg' in .*\(2 such\)", open_coco, root, "val2017")
     shutil.rmtree(root / "val2017")
-    with pytest.raises(UserError, match=r"no folder of images .*/val2017 or .*put the images of"):
-        open_coco(root, "val2017")
+    refused(r"no folder of images .*/val2017 or .*put the images of", open_coco, root, "val2017")
 
 
 def test_malformed_segmentation_is_named(root):
@@ -250,13 +248,7 @@ def test_malformed_segmentation_is_named(root):
     for segmentation in (outside, [], [[]], None, [[1, 1, 2, 2]], [["a"] * 6], other_size, *of_counts, *far):
         change(root, "annotations", 1, segmentation=segmentation)
         assert len(open_coco(root, "val2017")) == 4
-        with pytest.raises(UserError, match=r"segmentation of annotation 2 cannot be rendered.*30 x 20"):
-            masks_of(root)
-
-
-def test_annotations_with_scores_are_told(root):
-    change(root, "annotations", 0, score=0.2)
-    assert any("annotations with a score, as of a network: 1, first 1" in n for n in open_coco(root, "val2017").notes)
+        refused(r"segmentation of annotation 2 cannot be rendered.*30 x 20", masks_of, root)
 
 
 def test_packed_counts_are_what_pycocotools_packs():
@@ -267,3 +259,34 @@ def test_packed_counts_are_what_pycocotools_packs():
         counts = unpacked_counts(pycocotools.mask.encode(np.asfortranarray(mask))["counts"])
         values = np.repeat(np.arange(len(counts)) % 2, counts)
         assert np.array_equal(values.reshape(mask.shape, order="F"), mask)
+
+
+def test_what_tools_write_is_read_and_marks_on_all_annotations_of_a_class_are_refused(root, tmp_path):
+    document = json.loads((root / VAL).read_text())
+    for part, names in {
+        "images": ["id"],
+        "annotations": ["id", "image_id", "category_id"],
+        "categories": ["id"],
+    }.items():
+        for record, name in ((record, name) for record in document[part] for name in names):
+            record[name] = str(record[name])
+    for record in document["images"]:
+        record |= {"height": float(HEIGHT), "width": float(WIDTH), "file_name": f"val2017/{record['file_name']}"}
+    expected = open_coco(root, "val2017").label_counts()
+    put_json(root, VAL, document)
+    assert open_coco(root, "val2017", masks=True).label_counts() == expected
+    build("Roboflow, COCO", tmp_path / "roboflow")
+    (note,) = open_coco(tmp_path / "roboflow", "train").notes
+    assert "category 'pets' has no annotation and only groups others" in note
+    build("CVAT, COCO", tmp_path / "cvat")
+    document = coco("1.jpg", "2.jpg")
+    document["annotations"][0]["iscrowd"] = 1
+    put_json(tmp_path / "cvat", "annotations/instances_default.json", document)
+    refused("all annotations of cat are marked iscrowd", open_coco, tmp_path / "cvat", "default")
+    assert open_coco(tmp_path / "cvat", "default", rules=CocoRules(crowd="object")).label_counts() == {
+        "cat": 1,
+        "dog": 1,
+    }
+    ignored = open_coco(tmp_path / "cvat", "default", rules=CocoRules(crowd="ignore"))
+    assert ignored.label_counts() == {"cat": 0, "dog": 1}
+    assert any("1 of 2 annotations are marked iscrowd" in note for note in ignored.notes)

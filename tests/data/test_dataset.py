@@ -12,6 +12,7 @@ from data.artifacts import read_mask, write_mask
 from data.dataset import Index, Record, TrainingImages, TrainingSampler, WholeImages, check_index, hold_back
 from data.transforms import RandomCrop
 from data.voc import open_voc
+from tests.project import refused
 from utils.errors import UserError
 
 CROP = RandomCrop(crop_size=32, mean=(0.5,) * 3, std=(0.5,) * 3, scale_range=(0.5, 2.0))
@@ -35,10 +36,8 @@ def test_check_index_refuses_no_images_duplicates_and_too_many_classes():
         (index_of((), classes=255), "the list has 255 classes; .* at most 254"),
         (outside, r"the list has an image '.*', whose name leads out .*; rename it"),
     ):
-        with pytest.raises(UserError, match=message):
-            check_index(index, "the list")
-    with pytest.raises(UserError, match=r"r0\.jpg does not exist, though it is listed"):
-        good.fingerprint()
+        refused(message, check_index, index, "the list")
+    refused(r"r0\.jpg does not exist, though it is listed", good.fingerprint)
 
 
 class TestTrainingImages:
@@ -91,36 +90,42 @@ def test_whole_images_have_masks_where_the_index_has_them(make_voc):
         assert values == {i + 1 for i in item["labels"].nonzero().flatten().tolist()}
 
 
-@pytest.mark.parametrize(
-    ("length", "batch_size", "passes"),
-    [(12, 4, 1), (13, 4, 1), (3, 8, 1), (1, 1, 1), (50, 1, 1), (12, 16, 5), (16, 16, 3), (37, 16, 4)],
-)
-def test_each_pass_of_the_sampler_is_a_permutation_less_the_last_short_batch(length, batch_size, passes):
-    sampler = TrainingSampler(length, batch_size, seed=3, passes=passes)
-    orders, seeds = [], []
-    for epoch in range(4):
-        sampler.start(epoch)
-        found = list(sampler)
-        batch = min(batch_size, length)
-        assert len(found) == len(sampler) == passes * length // batch * batch
-        positions = [position for position, _ in found]
-        for start in range(0, len(found) - length + 1, length):
-            assert len(set(positions[start : start + length])) == length
-        assert set(Counter(positions)) <= set(range(length))
-        assert max(Counter(positions).values()) <= passes
-        orders.append(positions)
-        step = len(found) // batch // 2
-        sampler.start(epoch, step)
-        tail = list(sampler)
-        assert tail == found[step * batch :]
-        assert len(tail) == len(sampler)
-        seeds += [seed for _, seed in found]
-    assert length < 12 or len({tuple(order) for order in orders}) == 4
-    assert len(set(seeds)) == len(seeds)
-    assert all(0 <= seed < 2**63 for seed in seeds)
+def test_each_pass_of_the_sampler_is_a_permutation_less_the_last_short_batch():
+    for length, batch_size, passes in (
+        (12, 4, 1),
+        (13, 4, 1),
+        (3, 8, 1),
+        (1, 1, 1),
+        (50, 1, 1),
+        (12, 16, 5),
+        (16, 16, 3),
+        (37, 16, 4),
+    ):
+        sampler = TrainingSampler(length, batch_size, seed=3, passes=passes)
+        orders, seeds = [], []
+        for epoch in range(4):
+            sampler.start(epoch)
+            found = list(sampler)
+            batch = min(batch_size, length)
+            assert len(found) == len(sampler) == passes * length // batch * batch
+            positions = [position for position, _ in found]
+            for start in range(0, len(found) - length + 1, length):
+                assert len(set(positions[start : start + length])) == length
+            assert set(Counter(positions)) <= set(range(length))
+            assert max(Counter(positions).values()) <= passes
+            orders.append(positions)
+            step = len(found) // batch // 2
+            sampler.start(epoch, step)
+            tail = list(sampler)
+            assert tail == found[step * batch :]
+            assert len(tail) == len(sampler)
+            seeds += [seed for _, seed in found]
+        assert length < 12 or len({tuple(order) for order in orders}) == 4
+        assert len(set(seeds)) == len(seeds)
+        assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_holding_back_keeps_the_order_takes_of_each_group_and_follows_the_seed():
+def test_holding_back_keeps_the_order_takes_of_each_group_and_class_and_follows_the_seed():
     whole = index_of(*[(0,)] * 40, *[(1,)] * 8, *[(0, 1)] * 3, *[()] * 100, classes=2)
     kept, held = hold_back(whole, 0.25, seed=0)
     positions = [[whole.records.index(record) for record in part.records] for part in (kept, held)]
@@ -130,17 +135,10 @@ def test_holding_back_keeps_the_order_takes_of_each_group_and_follows_the_seed()
     assert sum(not record.labels for record in held.records) == 25
     again, other = (hold_back(whole, 0.25, seed)[1] for seed in (0, 2))
     assert held == again != other
-
-
-def test_classes_that_occur_in_many_combinations_give_theirs_too():
-    """Each combination alone is too rare: ten pairs of classes, four images of each."""
     pairs = [pair for pair in itertools.combinations(range(5), 2) for _ in range(4)]
     _, held = hold_back(index_of(*pairs, classes=5), 0.125, seed=0)
     counts = held.label_counts().values()
     assert max(counts) <= 2
     assert sum(counts) >= 8
-
-
-@pytest.mark.parametrize(("labels", "share"), [([(0,)] * 9 + [(1,)] * 2, 0.1), ([(0,)] * 900, 0.0)])
-def test_none_is_held_back_of_a_class_of_few_images_or_where_nothing_is_asked(labels, share):
-    assert not len(hold_back(index_of(*labels), share, seed=0)[1])
+    for labels, share in (([(0,)] * 9 + [(1,)] * 2, 0.1), ([(0,)] * 900, 0.0)):
+        assert not len(hold_back(index_of(*labels), share, seed=0)[1])

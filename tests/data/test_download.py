@@ -13,7 +13,7 @@ import data.download  # isort: skip
 from data.download import download
 from data.index import open_index
 from data.settings import DataSettings
-from utils.errors import UserError
+from tests.project import refused
 
 
 def pack(folder: Path, archive: Path, kind: str) -> str:
@@ -64,23 +64,18 @@ def test_voc_and_the_augmented_list_are_fetched_once(archives, tmp_path):
 def test_damaged_or_missing_archives_are_named_and_those_put_there_by_hand_used(archives, tmp_path):
     root, whole = tmp_path / "new/VOCdevkit/VOC2012", (archives / "voc.tar").read_bytes()
     (archives / "voc.tar").write_bytes(b"not what the checksum says")
-    with pytest.raises(UserError, match=r"cannot be downloaded \(.*corrupted.*MD5"):
-        download("voc", root, "train")
+    refused(r"cannot be downloaded \(.*corrupted.*MD5", download, "voc", root, "train")
     for name in ("voc.tar", "sbd.tar.gz"):
         (archives / name).unlink()
-    with pytest.raises(UserError, match=r"voc\.tar cannot be downloaded .*at .*new/voc\.tar \(MD5 [0-9a-f]{32}\)"):
-        download("voc", root, "train")
+    refused(r"voc\.tar cannot be downloaded .*at .*new/voc\.tar \(MD5 [0-9a-f]{32}\)", download, "voc", root, "train")
     assert not root.exists()
     (tmp_path / "new/voc.tar").write_bytes(whole)
     download("voc", root, "train")
     assert (root / "JPEGImages/p0.jpg").is_file()
-    with pytest.raises(UserError, match=r"sbd\.tar\.gz cannot be downloaded"):
-        download("voc", root, "train_aug")
+    refused(r"sbd\.tar\.gz cannot be downloaded", download, "voc", root, "train_aug")
 
 
 def test_what_is_no_voc_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"data\.root must end in it"):
-        download("voc", tmp_path / "my/voc", "train")
+    refused(r"data\.root must end in it", download, "voc", tmp_path / "my/voc", "train")
     (tmp_path / "VOCdevkit/VOC2012").mkdir(parents=True)
-    with pytest.raises(UserError, match="is there but has no JPEGImages; move it away"):
-        download("voc", tmp_path / "VOCdevkit/VOC2012", "train")
+    refused("is there but has no JPEGImages; move it away", download, "voc", tmp_path / "VOCdevkit/VOC2012", "train")

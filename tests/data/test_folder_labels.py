@@ -9,6 +9,7 @@ from PIL import Image
 
 from data.folder import open_folder
 from tests.data.layouts_of_tools import labels_of, put, put_masks, put_text
+from tests.project import refused
 from utils.errors import UserError
 
 
@@ -21,8 +22,7 @@ def test_annotations_beside_images_are_refused_where_folders_are_not_called_as_t
         ("batch2/ann/3.jpg.json", json.dumps({"objects": [{"classTitle": "cat"}]})),
     ):
         put_text(tmp_path, name, text)
-        with pytest.raises(UserError, match=rf"annotations beside its images \({name}\), .* not read.*COCO, YOLO"):
-            open_folder(tmp_path)
+        refused(rf"annotations beside its images \({name}\), .* not read.*COCO, YOLO", open_folder, tmp_path)
         assert open_folder(tmp_path, classes=("batch1", "batch2")).class_names == ("batch1", "batch2")
         put_text(tmp_path, name, text.replace("cat", "batch1"))  # boxes of the classes that the folders are
         assert open_folder(tmp_path).class_names == ("batch1", "batch2")
@@ -48,8 +48,7 @@ def test_files_of_other_formats_are_named_and_none_is_called_coco(tmp_path, name
 
 def test_a_folder_without_readable_images_says_so_and_masks_of_other_formats_are_told(tmp_path):
     put_text(tmp_path, "cat/IM0001.dcm", "DICM")
-    with pytest.raises(UserError, match=r"no image of a known format, but 1 files such as cat/IM0001\.dcm; convert"):
-        open_folder(tmp_path)
+    refused(r"no image of a known format, but 1 files such as cat/IM0001\.dcm; convert", open_folder, tmp_path)
     put_text(put(tmp_path, "cat/1.jpg", "dog/1.jpg"), "masks/cat/1.npy", "")
     assert "with the suffix .npy are not read: 1, first masks/cat/1.npy" in " ".join(open_folder(tmp_path).notes)
 
@@ -57,8 +56,7 @@ def test_a_folder_without_readable_images_says_so_and_masks_of_other_formats_are
 def test_a_class_folder_of_masks_is_refused_unless_all_are_drawn_or_it_is_named(tmp_path):
     put(tmp_path, "photographs/1.jpg", "photographs/2.jpg")
     put_masks(tmp_path, "approved/1_L.png", "approved/2_L.png")
-    with pytest.raises(UserError, match=r"of the class 'approved' hold few values, as .*, first approved/1_L\.png"):
-        open_folder(tmp_path)
+    refused(r"of the class 'approved' hold few values, as .*, first approved/1_L\.png", open_folder, tmp_path)
     assert len(open_folder(tmp_path, classes=("approved", "photographs"))) == 4
     put_masks(tmp_path, "photographs/1.png", "photographs/2.png")
     for number in (1, 2):
@@ -73,8 +71,7 @@ def test_masks_beside_images_with_names_of_their_own_are_refused_unless_classes_
         Image.effect_noise((8, 8), 80).save(tmp_path / f"tumor/{number}_b.png")
     assert len(open_folder(tmp_path)) == 4  # images of one thing
     put_masks(tmp_path, "tumor/1_tumor.png", "tumor/2_tumor.png", "tumor/2_more.png")
-    with pytest.raises(UserError, match=r"2 files with names such as '#_tumor\.png' hold few.*data\.classes"):
-        open_folder(tmp_path)
+    refused(r"2 files with names such as '#_tumor\.png' hold few.*data\.classes", open_folder, tmp_path)
     assert len(open_folder(tmp_path, classes=("tumor",))) == 7
 
 
@@ -100,8 +97,7 @@ def test_masks_are_refused_or_left_out_whatever_they_are_called_and_as_jpeg(tmp_
             content.save(path)
     labels = "" if "/" in image else "names"
     if message:
-        with pytest.raises(UserError, match=message if image.count("/") < 2 else r"data\.classes=\[tumor\]"):
-            open_folder(tmp_path, labels=labels)
+        refused(message if image.count("/") < 2 else r"data\.classes=\[tumor\]", open_folder, tmp_path, labels=labels)
         named = ("tumor", mask.partition("/")[0] if "/" in mask else "bw")
         notes = " ".join(open_folder(tmp_path, "all", labels, tuple(dict.fromkeys(named))).notes)
         assert bool(re.search(message, notes)) == ("names such as" in message)
@@ -130,16 +126,13 @@ def test_lists_of_a_competition_are_no_classes_and_its_table_of_labels_is_named(
     put(tmp_path, "train_images/1.jpg", "test_images/2.jpg")
     for name in ("sample_submission.csv", "test.csv", "train.csv"):
         put_text(tmp_path, name, "image_id,label\n1.jpg,cat\n")
-    with pytest.raises(UserError, match=r"test_images, train_images look like lists.*--set data\.labels=train\.csv"):
-        open_folder(tmp_path)
+    refused(r"test_images, train_images look like lists.*--set data\.labels=train\.csv", open_folder, tmp_path)
     put(tmp_path, "cat/1.jpg")
     assert "tables that are not read: 3" in " ".join(open_folder(tmp_path).notes)
     one = put_text(put(tmp_path / "one", "train_images/1.jpg"), "train.csv", "image_id,label\n1.jpg,cat\n")
-    with pytest.raises(UserError, match=r"train_images look like lists.*--set data\.labels=train\.csv"):
-        open_folder(one)
+    refused(r"train_images look like lists.*--set data\.labels=train\.csv", open_folder, one)
     flat = put_text(put_text(put(tmp_path / "flat", "1.jpg"), "submission.csv", ""), "train.csv", "")
-    with pytest.raises(UserError, match=r"read it with --set data\.labels=train\.csv"):
-        open_folder(flat)
+    refused(r"read it with --set data\.labels=train\.csv", open_folder, flat)
 
 
 def test_a_table_that_contradicts_the_folders_and_masks_of_many_values_are_told(tmp_path):

@@ -151,9 +151,8 @@ def test_a_class_is_not_drawn_outside_of_its_boxes():
 BOX = shape("rectangle", "cat", [2, 2], [12, 12])
 
 
-@pytest.mark.parametrize(
-    ("shapes", "more", "message"),
-    [
+def test_a_mistake_has_one_clear_message(data):
+    for shapes, more, message in (
         ([shape("point", "wolf", [3, 3])], {}, r"no class 'wolf'; known: background, cat, dog, train"),
         ([shape("point", "wolf", [3, 3 + step]) for step in range(3)], {}, r"no class 'wolf'.*\(3 such\)"),
         ([shape("point", "dog", [3, 3])], {}, r"image 'p0' shows dog, and its labels say cat; correct"),
@@ -176,11 +175,9 @@ BOX = shape("rectangle", "cat", [2, 2], [12, 12])
         ([shape("rectangle", "cat", [9, 9], [9, 20])], {}, r"a rectangle has no area"),
         ([shape("rectangle", "cat", [9, 2], [20, 9], [13, 20], [2, 13])], {}, r"or is turned; draw .* a polygon"),
         ([shape("polygon", "cat", [5, 5], [9, 9], [13, 13])], {}, r"image 'p0' cover no pixel: one is too thin"),
-    ],
-)
-def test_a_mistake_has_one_clear_message(data, shapes, more, message):
-    data.write(*shapes, **more)
-    refused(message, data.opened)
+    ):
+        data.write(*shapes, **more)
+        refused(message, data.opened)
 
 
 @pytest.mark.parametrize("files", [1, 2])
@@ -208,9 +205,8 @@ BOTH = [{"id": 1, "file_name": "p0.jpg"}, {"id": 1, "file_name": "p1.jpg"}]  # w
 RUNS = {"size": SIZE, "counts": [0, 150, 1050]}
 
 
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
+def test_mistakes_in_a_coco_file_are_told(data):
+    for row, message in (
         ({"image_id": "1"}, r"malformed as COCO's file \(KeyError: '1'\)"),
         ({"bbox": [0.1, 0.2, 0.5, 0.5]}, r"all of its points are within 0\.\.1, as parts of the size; give pixels"),
         ({"bbox": [9, 9, 0, 0]}, r"the box of annotation 5 has no area"),
@@ -222,16 +218,14 @@ RUNS = {"size": SIZE, "counts": [0, 150, 1050]}
         ({"images": BOTH}, r"two images or two categories have one id"),
         ({"segmentation": RUNS, "iscrowd": "0"}, None),
         ({"attributes": {"rotation": 0.0, "occluded": False}}, None),
-    ],
-)
-def test_mistakes_in_a_coco_file_are_told(data, row, message):
-    row = {"id": 5, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]} | row
-    coco = {"images": row.pop("images", BOTH[:1]), "categories": [{"id": 1, "name": "cat"}], "annotations": [row]}
-    Path(data.settings.hints).write_text(json.dumps(coco))
-    if message is None:
-        assert data.opened()
-    else:
-        refused(message, data.opened)
+    ):
+        row = {"id": 5, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]} | row
+        coco = {"images": row.pop("images", BOTH[:1]), "categories": [{"id": 1, "name": "cat"}], "annotations": [row]}
+        Path(data.settings.hints).write_text(json.dumps(coco))
+        if message is None:
+            assert data.opened()
+        else:
+            refused(message, data.opened)
 
 
 def test_a_file_of_labelme_is_of_the_image_it_is_called_as_and_that_beside_it(data, folder, tmp_path):

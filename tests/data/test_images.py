@@ -22,6 +22,7 @@ from data.settings import DataSettings
 from data.tree import find_images
 from inference.result import to_pixels
 from tests.data.test_mask_values import png
+from tests.project import refused
 from utils.errors import UserError
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -172,10 +173,13 @@ def test_a_bomb_is_refused_without_being_unpacked(tmp_path):
 def test_the_limit_is_that_of_the_settings_and_of_loader_processes(make_voc, monkeypatch):
     monkeypatch.setenv(LIMIT, "1")
     root = make_voc(2)
-    for most, refused in ((1200, contextlib.nullcontext()), (1199, pytest.raises(UserError, match=r"data.max_pixels"))):
+    for most, expected in (
+        (1200, contextlib.nullcontext()),
+        (1199, pytest.raises(UserError, match=r"data.max_pixels")),
+    ):
         index = open_index(DataSettings(kind="voc", root=str(root), max_pixels=most), "train")
         loader = DataLoader(WholeImages(index), None, num_workers=1, multiprocessing_context="spawn")
-        with refused:
+        with expected:
             assert len(list(loader)) == 2
 
 
@@ -261,10 +265,7 @@ REFLECTANCE = np.dstack([EIGHT[..., 0], EIGHT[..., ::-1]]).astype(np.uint16) * 3
 
 @pytest.mark.parametrize(
     ("values", "photometric", "limits", "bands"),
-    [
-        (REFLECTANCE, "minisblack", (0.0, 9945.0), (4, 3, 2)),
-        ((EIGHT / 255).astype(np.float32), "rgb", (0.0, 1.0), ()),
-    ],
+    [(REFLECTANCE, "minisblack", (0.0, 9945.0), (4, 3, 2)), ((EIGHT / 255).astype(np.float32), "rgb", (0.0, 1.0), ())],
 )
 def test_training_whole_images_and_inference_read_by_one_rule(tmp_path, values, photometric, limits, bands):
     """Data that are not of 8 bits, made from one image, give its pixels everywhere."""
@@ -280,5 +281,4 @@ def test_training_whole_images_and_inference_read_by_one_rule(tmp_path, values, 
     assert np.array_equal(seen[0], whole)
     assert np.array_equal(to_pixels(tmp_path / "cat/1.tif", pixel_rule(settings)), whole)
     assert index.fingerprint() != open_index(replace(settings, range="percentile"), "all").fingerprint()
-    with pytest.raises(UserError, match=r"--set"):
-        next(iter(WholeImages(open_index(DataSettings(kind="folder", root=str(tmp_path)), "all"))))
+    refused(r"--set", next, iter(WholeImages(open_index(DataSettings(kind="folder", root=str(tmp_path)), "all"))))

@@ -10,6 +10,7 @@ from data.index import class_palette, open_index
 from data.settings import DataSettings
 from data.tables import natural, read_class_names
 from tests.data.layouts_of_tools import build, put, put_masks, put_text
+from tests.project import refused
 from utils.errors import UserError
 
 
@@ -21,73 +22,61 @@ def test_colours_of_mask_values():
     assert np.array_equal(palette[3:], voc_palette()[3:])
 
 
-@pytest.mark.parametrize(
-    ("kind", "setting", "value"),
-    [
+def test_settings_that_a_kind_of_data_does_not_read_are_refused(tmp_path):
+    for kind, setting, value in (
         ("shapes", "mask_values", {"0": "background"}),
         ("shapes", "classes", ("cat",)),
         ("coco", "labels", "labels.csv"),
         ("voc", "background", "healthy"),
         ("voc", "crowd", "object"),
-    ],
-)
-def test_settings_that_a_kind_of_data_does_not_read_are_refused(tmp_path, kind, setting, value):
-    with pytest.raises(UserError, match=f"data.{setting} changes nothing where data.kind is {kind}; leave it out"):
-        open_index(DataSettings(kind=kind, root=str(tmp_path), **{setting: value}), "val", masks=True)
+    ):
+        with pytest.raises(UserError, match=f"data.{setting} changes nothing where data.kind is {kind}; leave it out"):
+            open_index(DataSettings(kind=kind, root=str(tmp_path), **{setting: value}), "val", masks=True)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "dog\ncat\n",
-        "0 dog\n1 cat\n",
-        "0: dog\n1: cat\n",
-        "background\ndog\ncat\n",
-        "id,name\n1,dog\n2,cat\n",
-        "# label:color_rgb:parts:actions\nbackground:0,0,0::\ndog:128,0,0::\ncat:0,128,0::\n",
-    ],
-)
-def test_the_order_of_a_file_is_that_of_the_classes(tmp_path, text):
+def test_the_order_of_a_file_is_that_of_the_classes(tmp_path):
     root = put(tmp_path / "own", "cat/1.jpg", "dog/1.jpg")
-    path = put_text(tmp_path, "names.txt", text) / "names.txt"
-    assert read_class_names(path) == ("dog", "cat")
+    lines = "dog\ncat\n", "0 dog\n1 cat\n", "0: dog\n1: cat\n", "background\ndog\ncat\n", "id,name\n1,dog\n2,cat\n"
+    for text in (*lines, "# label:color_rgb:parts:actions\nbackground:0,0,0::\ndog:128,0,0::\ncat:0,128,0::\n"):
+        path = put_text(tmp_path, "names.txt", text) / "names.txt"
+        assert read_class_names(path) == ("dog", "cat")
     data = DataSettings(kind="folder", root=str(root), classes=(str(path),))
     assert open_index(data, "all").class_names == ("dog", "cat")
 
 
 def test_a_file_without_different_names_is_refused_and_numbers_are_in_natural_order(tmp_path):
-    for text, found in (("", "found none"), ("cat\ncat\n", "found cat more than once")):
-        path = put_text(tmp_path, "names.txt", text) / "names.txt"
-        with pytest.raises(UserError, match=found):
-            read_class_names(path)
-    for text in ("0 3d\n1 2d\n", "3d:1,2,3::\n2d:4,5,6::\n"):
-        assert read_class_names(put_text(tmp_path, "names.txt", text) / "names.txt") == ("3d", "2d")
-    assert read_class_names(put_text(tmp_path, "names.txt", "7:1,2,3::\n9:4,5,6::\n") / "names.txt") == ("7", "9")
+    def read(text: str) -> tuple[str, ...]:
+        return read_class_names(put_text(tmp_path, "names.txt", text) / "names.txt")
+
+    refused("found none", read, "")
+    refused("found cat more than once", read, "cat\ncat\n")
+    assert read("0 3d\n1 2d\n") == read("3d:1,2,3::\n2d:4,5,6::\n") == ("3d", "2d")
+    assert read("7:1,2,3::\n9:4,5,6::\n") == ("7", "9")
     names = ["10", "2", "1", "class 10", "class 9", "b", "a"]
     assert sorted(names, key=natural) == ["1", "2", "10", "a", "b", "class 9", "class 10"]
 
 
-class TestAccents:
-    """Names whose accents some systems take apart are the same names, wherever they are read."""
+APART, TOGETHER = "cafe\u0301", "caf\xe9"
 
-    APART, TOGETHER = "cafe\u0301", "caf\xe9"
 
-    @pytest.mark.parametrize("named", [APART, TOGETHER])
-    @pytest.mark.parametrize("there", [APART, TOGETHER])
-    def test_of_folders_masks_and_settings(self, tmp_path, there, named):
-        root = put(tmp_path, f"{there}/{there}.jpg", "dog/1.jpg")
+@pytest.mark.parametrize("there", [APART, TOGETHER])
+def test_names_whose_accents_some_systems_take_apart_are_the_same_in_folders_masks_and_settings(tmp_path, there):
+    root = put(tmp_path, f"{there}/{there}.jpg", "dog/1.jpg")
+    for named in (APART, TOGETHER):
         put_masks(tmp_path, f"masks/{named}/{named}.png")
         data = DataSettings(kind="folder", root=str(root), classes=(named, "dog"), mask_values={"0": named})
         index = open_index(data, "val", masks=True)
-        assert (index.class_names, len(index), index.records[0].labels) == ((self.TOGETHER, "dog"), 1, (0,))
+        assert (index.class_names, len(index), index.records[0].labels) == ((TOGETHER, "dog"), 1, (0,))
+        shutil.rmtree(tmp_path / "masks")
 
-    @pytest.mark.parametrize("kind", ["coco", "voc"])
-    def test_of_coco_and_voc(self, tmp_path, kind):
-        build(f"CVAT, {kind.upper()}", tmp_path)
-        for path in (*tmp_path.rglob("*.json"), *tmp_path.rglob("*.xml")):
-            path.write_text(re.sub(r"(?<=[\">])cat(?=[\"<])", self.APART, path.read_text()), encoding="utf-8")
-        data = DataSettings(kind=kind, root=str(tmp_path), classes=(self.TOGETHER, "dog"))
-        assert [record.labels for record in open_index(data, "default").records] == [(0,), (1,)]
+
+@pytest.mark.parametrize("kind", ["coco", "voc"])
+def test_names_whose_accents_some_systems_take_apart_are_the_same_in_coco_and_voc(tmp_path, kind):
+    build(f"CVAT, {kind.upper()}", tmp_path)
+    for path in (*tmp_path.rglob("*.json"), *tmp_path.rglob("*.xml")):
+        path.write_text(re.sub(r"(?<=[\">])cat(?=[\"<])", APART, path.read_text()), encoding="utf-8")
+    data = DataSettings(kind=kind, root=str(tmp_path), classes=(TOGETHER, "dog"))
+    assert [record.labels for record in open_index(data, "default").records] == [(0,), (1,)]
 
 
 def test_equal_files_of_other_labels_and_files_of_several_images_are_logged(tmp_path, caplog):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from data.artifacts import read_mask, voc_palette
 from data.mask_values import TruthRule, decode_mask, read_truth, read_with_facts, truth_rule
-from utils.errors import UserError
+from tests.project import refused
 
 NAMES = ("cat", "dog")
 CLASSES = np.array([[0, 1, 2], [2, 255, 0]], np.uint8)
@@ -71,19 +71,15 @@ def test_every_way_to_save_a_mask_gives_the_same_classes(tmp_path, image, mappin
     assert np.array_equal(read, CLASSES)
 
 
-@pytest.mark.parametrize("bits", [1, 2, 4])
-def test_grey_of_few_bits_holds_values_and_no_brightness(tmp_path, bits):
-    """As programs write it that make PNG files small; Pillow would make 17 of a 1 in 4 bits."""
-    values, path = np.array([[0, 1, 0, 1, 1, 0, 1, 2**bits - 1]], np.uint8), tmp_path / "a.png"
-    rows = b"\0" + np.packbits(np.unpackbits(values[0][:, None], axis=1)[:, -bits:]).tobytes()
-    path.write_bytes(png(8, 1, bits, 0, rows))
-    assert np.array_equal(read_truth(path), values)
-    assert np.array_equal(read_mask(path), values)
-    table = {"#ffffff": "dog"} | dict.fromkeys(map(str, range(2**bits - 1)), "cat")
-    assert np.array_equal(read_truth(path, rule(table)) == 2, values == 2**bits - 1)
-
-
-def test_greys_of_a_gif_are_values_whatever_their_numbers(tmp_path):
+def test_greys_of_few_bits_and_of_a_gif_are_values_and_no_brightness(tmp_path):
+    for bits in (1, 2, 4):
+        values, path = np.array([[0, 1, 0, 1, 1, 0, 1, 2**bits - 1]], np.uint8), tmp_path / "a.png"
+        rows = b"\0" + np.packbits(np.unpackbits(values[0][:, None], axis=1)[:, -bits:]).tobytes()
+        path.write_bytes(png(8, 1, bits, 0, rows))
+        assert np.array_equal(read_truth(path), values)
+        assert np.array_equal(read_mask(path), values)
+        table = {"#ffffff": "dog"} | dict.fromkeys(map(str, range(2**bits - 1)), "cat")
+        assert np.array_equal(read_truth(path, rule(table)) == 2, values == 2**bits - 1)
     Image.fromarray(CLASSES * 3).save(tmp_path / "a.gif")  # of 2 * 3 it makes 2
     assert np.array_equal(read_truth(tmp_path / "a.gif"), CLASSES * 3)
     palette_image().save(tmp_path / "a.gif")
@@ -97,13 +93,11 @@ def test_one_bit_by_value_and_by_colour_and_the_label_of_the_image_names_the_obj
     Image.fromarray(np.where(CLASSES, 255, 0).astype(np.uint8)).save(tmp_path / "a.png")
     given = rule({"0": "background", "255": "label"})
     assert set(read_truth(tmp_path / "a.png", given, labels=(1,)).ravel()) == {0, 2}
-    with pytest.raises(UserError, match=r"a\.png holds 255, which .* the image has 2 labels"):
-        read_truth(tmp_path / "a.png", given, labels=(0, 1))
+    refused(r"a\.png holds 255, which .* the image has 2 labels", read_truth, tmp_path / "a.png", given, labels=(0, 1))
 
 
-@pytest.mark.parametrize(
-    ("mapping", "says"),
-    [
+def test_a_mapping_that_means_nothing_or_not_enough_is_refused(tmp_path):
+    for mapping, says in (
         ({"0": "background"}, r"a\.png holds 1 \(1 pixels\), which data.mask_val.* name.*0: background, 1: CLASS"),
         ({"#000000": "background"}, r"holds #010101 \(1 pixels\)"),
         ({"0": "bird"}, r"'0' stands for unknown class 'bird'.*known: cat, dog, background, ignore, label"),
@@ -111,28 +105,24 @@ def test_one_bit_by_value_and_by_colour_and_the_label_of_the_image_names_the_obj
         ({"red": "cat"}, r"'red' is no value of a mask and no colour"),
         ({"#fff": "cat"}, r"'#fff' is no value"),
         ({"-1": "cat"}, r"'-1' is no value"),
-    ],
-)
-def test_a_mapping_that_means_nothing_or_not_enough_is_refused(tmp_path, mapping, says):
-    Image.fromarray(CLASSES).save(tmp_path / "a.png")
-    with pytest.raises(UserError, match=says):
-        read_truth(tmp_path / "a.png", rule(mapping))
+    ):
+        Image.fromarray(CLASSES).save(tmp_path / "a.png")
+        refused(says, read_truth, tmp_path / "a.png", rule(mapping))
 
 
-def test_a_mask_saved_with_loss_is_refused_whatever_its_name(tmp_path):
+def test_a_mask_saved_with_loss_is_refused_whatever_its_name_and_what_lies_in_its_place_named(tmp_path):
     Image.fromarray(CLASSES).save(tmp_path / "a.jpg")
-    with pytest.raises(UserError, match=r"a\.jpg is saved as JPEG, which changes values"):
-        read_truth(tmp_path / "a.jpg")
-    with pytest.raises(UserError, match=r"a\.jpg is saved as JPEG, which changes values"):
-        read_mask(tmp_path / "a.jpg")
+    refused(r"a\.jpg is saved as JPEG, which changes values", read_truth, tmp_path / "a.jpg")
+    refused(r"a\.jpg is saved as JPEG, which changes values", read_mask, tmp_path / "a.jpg")
     Image.fromarray(CLASSES).save(tmp_path / "a.tif", compression="jpeg")
-    with pytest.raises(UserError, match=r"a\.tif is saved as JPEG, which changes values"):
-        read_truth(tmp_path / "a.tif")
+    refused(r"a\.tif is saved as JPEG, which changes values", read_truth, tmp_path / "a.tif")
     Image.fromarray(CLASSES).save(tmp_path / "a.jpg", format="PNG")
     assert np.array_equal(read_truth(tmp_path / "a.jpg"), CLASSES)
+    (tmp_path / "a.npy").touch()
+    refused(r"there is no mask .*a\.png, but a\.npy; expected a palette", read_mask, tmp_path / "a.png")
 
 
-def test_facts_say_what_is_in_the_file(tmp_path):
+def test_facts_say_what_is_in_the_file_also_in_alpha_and_further_images(tmp_path):
     palette_image().save(tmp_path / "a.png")
     facts = read_with_facts(tmp_path / "a.png")[1]
     assert facts.keys == ("0", "1", "3", "7")
@@ -142,24 +132,13 @@ def test_facts_say_what_is_in_the_file(tmp_path):
     assert mask is None
     assert set(facts.keys) == {"#000000", "#c80a14", "#0ac81e", "#ffffff"}
     assert "data.mask_values={" in facts.problem
-
-
-def test_what_alpha_or_further_images_of_a_file_hold_is_not_lost_in_silence(tmp_path):
     alpha = np.zeros((4, 4, 4), np.uint8)
     alpha[1:3, 1:3, 3] = 255
     Image.fromarray(alpha).save(tmp_path / "alpha.png")
-    with pytest.raises(UserError, match=r"alpha\.png has transparent pixels of the same colour .*without alpha"):
-        read_truth(tmp_path / "alpha.png")
+    refused(r"alpha\.png has transparent pixels of the same colour .*without alpha", read_truth, tmp_path / "alpha.png")
     alpha[1:3, 1:3, :3] = 9
     Image.fromarray(alpha).save(tmp_path / "clear.png")
     assert decode_mask(tmp_path / "clear.png").codes[1, 1] == 0x090909
     pages = [Image.new("L", (4, 4), value) for value in (0, 1)]
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
-    with pytest.raises(UserError, match=r"pages\.tif holds 2 images, expected one"):
-        read_truth(tmp_path / "pages.tif")
-
-
-def test_what_lies_in_place_of_a_mask_is_named(tmp_path):
-    (tmp_path / "a.npy").touch()
-    with pytest.raises(UserError, match=r"there is no mask .*a\.png, but a\.npy; expected a palette"):
-        read_mask(tmp_path / "a.png")
+    refused(r"pages\.tif holds 2 images, expected one", read_truth, tmp_path / "pages.tif")

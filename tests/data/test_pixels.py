@@ -76,12 +76,9 @@ def test_sixteen_bits_in_colour_lose_nothing(tmp_path, suffix):
     assert np.array_equal(to_pixels(Image.open(tmp_path / f"a.{suffix}"), PixelRule((0, 4095))), read)
 
 
-def test_alpha_of_sixteen_bits_is_laid_over_white():
+def test_alpha_lies_over_white_percentiles_are_of_each_image_and_what_is_no_number_is_an_end_of_the_range():
     array = np.array([[[0, 0, 0, 65535], [0, 0, 0, 0], [65535, 0, 0, 32768]]], np.uint16)
     assert array_to_rgb(array)[0].tolist() == [[0, 0, 0], [255, 255, 255], [255, 127, 127]]
-
-
-def test_percentiles_are_of_each_image_and_what_is_no_number_is_an_end_of_the_range():
     values = np.arange(1000, dtype=np.float32).reshape(20, 50)
     values[0, 0] = np.nan
     pixels = to_rgb(Values(values[..., None], 0), PixelRule("percentile"), "x")[..., 0]

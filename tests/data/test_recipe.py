@@ -60,27 +60,24 @@ def test_folder_takes_the_settings_of_the_preset_that_fits_and_keeps_what_was_se
     assert load(coloured, "folder")[0].head != inspection.head
 
 
-@pytest.mark.parametrize("tint", [(1, 1, 1), (1, 0.8, 0.55), (0.5, 0.4, 0.9)])
-def test_shades_of_one_colour_are_no_colours(tint):
+def test_shades_of_one_colour_are_no_colours():
     """Grey and tinted images, also after JPEG; a photograph of two colours has some."""
-    shades = np.random.default_rng(0).integers(30, 255, (64, 64, 1))
-    pixels = (cv2.GaussianBlur(shades.astype(np.float32), (0, 0), 2)[..., None] * tint).astype(np.uint8)
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "JPEG", quality=85)
-    assert has_no_colour(Image.open(content))
-    pixels[:32, :, 2] = 255 - pixels[:32, :, 2]
-    assert not has_no_colour(Image.fromarray(pixels))
+    for tint in ((1, 1, 1), (1, 0.8, 0.55), (0.5, 0.4, 0.9)):
+        shades = np.random.default_rng(0).integers(30, 255, (64, 64, 1))
+        pixels = (cv2.GaussianBlur(shades.astype(np.float32), (0, 0), 2)[..., None] * tint).astype(np.uint8)
+        content = io.BytesIO()
+        Image.fromarray(pixels).save(content, "JPEG", quality=85)
+        assert has_no_colour(Image.open(content))
+        pixels[:32, :, 2] = 255 - pixels[:32, :, 2]
+        assert not has_no_colour(Image.fromarray(pixels))
 
 
-def test_sizes_are_told_where_they_are_unusual():
+def test_sizes_are_told_where_they_are_unusual_as_the_presets_do():
     for preset in ("", INSPECTION):
         assert "enlarged to 320" in what_sizes_mean(200, preset)
         assert {what_sizes_mean(long_side, preset) for long_side in (320, 500, 890)} == {""}
     assert "less than about 71 pixels" in what_sizes_mean(4000, "")
     assert "less than about 62 pixels" in what_sizes_mean(4000, INSPECTION)
-
-
-def test_what_is_said_of_sizes_is_what_the_presets_do():
     for preset, read_at in READ_AT.items():
         cfg = load_config(ROOT / "config.yaml", preset or "folder")
         assert (cfg.segmenter.min_side, cfg.segmenter.max_side) == (read_at.min_side, read_at.max_side)

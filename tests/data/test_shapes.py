@@ -12,9 +12,9 @@ from data.images import read_image
 from data.shapes import MARKER, SHAPES_CLASSES, Scene, generate, open_shapes, scenes
 from data.shapes_art import DRAWINGS
 from data.shapes_fields import make_frame, paint
-from utils.errors import UserError
+from tests.project import refused
 
-TRAIN, VAL, SIZE = 7, 6, 64
+TRAIN, VAL, SIZE = 4, 3, 64
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def many() -> list[Scene]:
-    return list(scenes(0, 120, SIZE))
+    return list(scenes(0, 80, SIZE))
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -88,14 +88,10 @@ def test_other_numbers_generate_anew_and_leave_nothing_behind(root: Path, tmp_pa
         assert max(read_image(index.records[0].image).size) == size
 
 
-def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_masks_are_given_only_when_asked_for_and_a_folder_with_something_else_is_left_alone(tmp_path, root):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"data\.root"):
-        open_shapes(tmp_path, "train", TRAIN, VAL, SIZE)
+    refused(r"data\.root", open_shapes, tmp_path, "train", TRAIN, VAL, SIZE)
     assert files(tmp_path) == {"notes.txt": b"mine"}
-
-
-def test_masks_are_given_only_when_asked_for_and_not_needed_without(root: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(root, tmp_path / "shapes", ignore=shutil.ignore_patterns("SegmentationClass")))
     assert all(record.mask is None for record in open_shapes(folder, "train", TRAIN, VAL, SIZE).records)
     assert not (folder / "SegmentationClass").exists()

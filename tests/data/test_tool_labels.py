@@ -1,8 +1,6 @@
-import pytest
-
 from data.folder import open_folder
 from tests.data.layouts_of_tools import build, labels_of, of_label_studio, put, put_json, put_text
-from utils.errors import UserError
+from tests.project import refused
 
 
 def test_the_indices_of_yolo_are_those_of_its_names(tmp_path):
@@ -14,8 +12,7 @@ def test_the_indices_of_yolo_are_those_of_its_names(tmp_path):
     assert index.class_names == ("cat", "dog")
     assert labels_of(index) == {"train/images/a": {"cat"}, "train/images/b": {"dog"}}
     put_text(root, "train/labels/a.txt", "0 0.5 0.5 0.2 0.2\n")
-    with pytest.raises(UserError, match=r"a\.txt, line 1: expected the index of a class, 1\.\.2, and a box"):
-        open_folder(root, "train")
+    refused(r"a\.txt, line 1: expected the index of a class, 1\.\.2, and a box", open_folder, root, "train")
 
 
 def test_names_of_yolo_that_differ_or_begin_with_background_move_no_index(tmp_path):
@@ -25,12 +22,10 @@ def test_names_of_yolo_that_differ_or_begin_with_background_move_no_index(tmp_pa
     put_text(root, "classes.txt", "background\ncat\ndog\n")
     assert labels_of(open_folder(root)) == {"images/1": {"cat"}, "images/2": {"dog"}}
     put_text(root, "data.yaml", "names: [background, dog, cat]\n")
-    with pytest.raises(UserError, match=r"data\.yaml and classes\.txt name different classes for YOLO's boxes; remove"):
-        open_folder(root)
+    refused(r"data\.yaml and classes\.txt name different classes for YOLO's boxes; remove", open_folder, root)
     (root / "classes.txt").unlink()
     put_text(root, "data.yaml", "names: [a, cat, cat]\n")
-    with pytest.raises(UserError, match="has two classes called 'cat'"):
-        open_folder(root)
+    refused("has two classes called 'cat'", open_folder, root)
 
 
 def test_boxes_without_area_and_with_scores_are_told(tmp_path):
@@ -49,8 +44,7 @@ def test_captions_beside_images_of_class_folders_are_no_boxes(tmp_path):
     put_text(tmp_path, "dog/1.txt", "")
     assert labels_of(open_folder(tmp_path)) == {"cat/1": {"cat"}, "cat/2": {"cat"}, "dog/1": {"dog"}}
     put_text(tmp_path, "cat/1.txt", "0 0.5 0.5 0.2 0.2\n")
-    with pytest.raises(UserError, match="has YOLO's files of boxes, and nothing names the classes"):
-        open_folder(tmp_path)
+    refused("has YOLO's files of boxes, and nothing names the classes", open_folder, tmp_path)
     put_text(tmp_path, "classes.txt", "lynx\n")
     index = open_folder(tmp_path)
     assert (index.class_names, "class folders are not read" in "".join(index.notes)) == (("lynx",), True)
@@ -70,8 +64,7 @@ def test_answers_to_two_questions_and_tasks_without_annotations_are_told(tmp_pat
     put_json(tmp_path, "labels.json", [{"data": {"image": "1.jpg"}, "annotations": [{"result": answers}]}])
     assert "answers to different questions (kind, quality) are all read as classes" in open_folder(tmp_path).notes[0]
     put_json(tmp_path, "labels.json", [{"data": {"image": "1.jpg"}, "annotations": []}])
-    with pytest.raises(UserError, match=r"no image a label.*tasks .* whose annotations name no class: 1"):
-        open_folder(tmp_path)
+    refused(r"no image a label.*tasks .* whose annotations name no class: 1", open_folder, tmp_path)
 
 
 def test_tasks_of_several_people_are_told_and_boxes_without_a_class_are_no_label(tmp_path):

@@ -1,7 +1,6 @@
 import dataclasses
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 from torch.utils.data import default_collate
@@ -52,78 +51,71 @@ def plain_crop(crop: RandomCrop, image: Image.Image, mask: Image.Image, random: 
     return np.asarray(image.crop(box)), IGNORE - np.asarray(inverted)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
+def test_a_crop_is_the_one_that_resizing_and_mirroring_whole_would_give():
+    """Every pixel of the mask, and colours up to a rounding: the same draws, in the same order."""
+    for options in (
         {"scale_range": (0.5, 2.0)},
         {"resize_long": (30, 200)},
         {"scale_range": (0.5, 2.0), "crop_size": 90, "sides": Sides(max_side=60)},
         {"scale_range": (1.0, 1.0), "crop_size": 78, "sides": Sides(max_side=200)},  # few places; not enlarged
-        {"crop_size": 300, "sides": Sides(min_side=240)},  # enlarged
-    ],
-)
-def test_a_crop_is_the_one_that_resizing_and_mirroring_whole_would_give(options):
-    """Every pixel of the mask, and colours up to a rounding: the same draws, in the same order."""
-    crop = dataclasses.replace(PLAIN, **options)
-    noise = np.random.default_rng(1).integers(0, 255, (80, 121, 4), dtype=np.uint8)
-    image, mask = Image.fromarray(noise[..., :3]), Image.fromarray(noise[..., 3])
-    for seed in range(12):
-        item = seen(crop, image, mask, seed)
-        pixels, target = plain_crop(crop, image, mask, np.random.default_rng(seed))
-        assert np.array_equal(item["mask"], target)
-        difference = np.abs((item["image"] * 255).round().permute(1, 2, 0).numpy() - pixels)
-        assert difference.max() <= 1
-        assert (difference > 0).mean() < 0.05
+        {"crop_size": 300, "sides": Sides(min_side=240)},  # enlarged,
+    ):
+        crop = dataclasses.replace(PLAIN, **options)
+        noise = np.random.default_rng(1).integers(0, 255, (80, 121, 4), dtype=np.uint8)
+        image, mask = Image.fromarray(noise[..., :3]), Image.fromarray(noise[..., 3])
+        for seed in range(12):
+            item = seen(crop, image, mask, seed)
+            pixels, target = plain_crop(crop, image, mask, np.random.default_rng(seed))
+            assert np.array_equal(item["mask"], target)
+            difference = np.abs((item["image"] * 255).round().permute(1, 2, 0).numpy() - pixels)
+            assert difference.max() <= 1
+            assert (difference > 0).mean() < 0.05
 
 
-@pytest.mark.parametrize("size", [(60, 80), (10, 12), (200, 12), (1, 1)])
-def test_crops_travel_as_bytes_and_are_normalised_where_images_are_and_zero_elsewhere(size):
+def test_crops_travel_as_bytes_and_are_normalised_where_images_are_and_zero_elsewhere():
     """By the one normalisation, to the last bit; sizes differ, and what is not the crop's stays."""
-    crop = RandomCrop(crop_size=48, mean=MEAN, std=STD, scale_range=(0.3, 1.2))
-    items = [{**crop(*coordinates(*size), random), "name": str(n)} for n, random in enumerate(draws(8))]
-    batch = default_collate(items)
-    kinds = {name: values.dtype for name, values in batch.items() if name != "name"}
-    assert kinds == {"pixels": torch.uint8, "covered": torch.int64, "mask": torch.uint8}
-    unpacked = crop.unpack(batch)
-    assert unpacked.keys() == {"image", "mask", "name"}
-    assert unpacked["name"] == batch["name"]
-    assert batch.keys() == {"pixels", "covered", "mask", "name"}  # is left as it was
-    assert unpacked["image"].is_contiguous(memory_format=torch.channels_last)
-    assert unpacked["mask"].dtype == torch.int64
-    assert torch.equal(unpacked["mask"], batch["mask"].long())
-    covered = batch["mask"] != IGNORE
-    for inside, (left, top, right, bottom) in zip(covered, batch["covered"].tolist(), strict=True):
-        assert inside[top:bottom, left:right].all()
-        assert 0 < inside.sum() == (right - left) * (bottom - top)
-    expected = normalise(batch["pixels"].permute(0, 3, 1, 2), MEAN, STD) * covered[:, None]
-    assert torch.equal(unpacked["image"], expected)
+    for size in ((60, 80), (10, 12), (200, 12), (1, 1)):
+        crop = RandomCrop(crop_size=48, mean=MEAN, std=STD, scale_range=(0.3, 1.2))
+        items = [{**crop(*coordinates(*size), random), "name": str(n)} for n, random in enumerate(draws(8))]
+        batch = default_collate(items)
+        kinds = {name: values.dtype for name, values in batch.items() if name != "name"}
+        assert kinds == {"pixels": torch.uint8, "covered": torch.int64, "mask": torch.uint8}
+        unpacked = crop.unpack(batch)
+        assert unpacked.keys() == {"image", "mask", "name"}
+        assert unpacked["name"] == batch["name"]
+        assert batch.keys() == {"pixels", "covered", "mask", "name"}  # is left as it was
+        assert unpacked["image"].is_contiguous(memory_format=torch.channels_last)
+        assert unpacked["mask"].dtype == torch.int64
+        assert torch.equal(unpacked["mask"], batch["mask"].long())
+        covered = batch["mask"] != IGNORE
+        for inside, (left, top, right, bottom) in zip(covered, batch["covered"].tolist(), strict=True):
+            assert inside[top:bottom, left:right].all()
+            assert 0 < inside.sum() == (right - left) * (bottom - top)
+        expected = normalise(batch["pixels"].permute(0, 3, 1, 2), MEAN, STD) * covered[:, None]
+        assert torch.equal(unpacked["image"], expected)
 
 
-def test_jitter_changes_colours_and_not_places_and_follows_from_its_seed():
+FACTORS = [(1.0, 1.0, 1.0), (1.3, 1.0, 1.0), (1.0, 0.7, 1.0), (1.0, 1.0, 1.3), (1.3, 1.3, 0.7), (0.7, 1.2, 1.3)]
+
+
+def test_jitter_has_the_formulas_of_its_steps_moves_nothing_and_follows_from_its_seed():
+    for factors in FACTORS:
+        pixels = np.random.default_rng(2).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+        brightness, contrast, saturation = factors
+        expected = np.clip(np.rint(pixels * brightness), 0, 255)
+        mean_grey = (expected @ GREY).mean()
+        expected = np.clip(np.rint(mean_grey + contrast * (expected - mean_grey)), 0, 255)
+        grey = (expected @ GREY)[..., None]
+        expected = np.clip(np.rint(grey + saturation * (expected - grey)), 0, 255)
+        difference = np.abs(jitter(pixels, *factors) - expected)
+        assert difference.max() <= (0 if factors == (1.0, 1.0, 1.0) else 2)
+        assert (difference > 0).mean() < 0.15
     jittered = dataclasses.replace(PLAIN, color_jitter=0.4)
     for seed in range(3):
         plain, other, again = (seen(crop, *coordinates(80, 120), seed) for crop in (PLAIN, jittered, jittered))
         assert torch.equal(plain["mask"], other["mask"])
         assert torch.equal(again["image"], other["image"])
         assert not torch.equal(plain["image"], other["image"])
-
-
-FACTORS = [(1.0, 1.0, 1.0), (1.3, 1.0, 1.0), (1.0, 0.7, 1.0), (1.0, 1.0, 1.3), (1.3, 1.3, 0.7), (0.7, 1.2, 1.3)]
-
-
-@pytest.mark.parametrize("factors", FACTORS)
-def test_jitter_has_the_formulas_of_its_three_steps(factors):
-    """Up to 1, the rounding, where the steps after the first may enlarge it; factors of 1 leave every pixel."""
-    pixels = np.random.default_rng(2).integers(0, 256, (30, 40, 3), dtype=np.uint8)
-    brightness, contrast, saturation = factors
-    expected = np.clip(np.rint(pixels * brightness), 0, 255)
-    mean_grey = (expected @ GREY).mean()
-    expected = np.clip(np.rint(mean_grey + contrast * (expected - mean_grey)), 0, 255)
-    grey = (expected @ GREY)[..., None]
-    expected = np.clip(np.rint(grey + saturation * (expected - grey)), 0, 255)
-    difference = np.abs(jitter(pixels, *factors) - expected)
-    assert difference.max() <= (0 if factors == (1.0, 1.0, 1.0) else 2)
-    assert (difference > 0).mean() < 0.15
 
 
 def test_normalise_can_be_undone():
@@ -142,7 +134,7 @@ def noisy(side: int) -> tuple[Image.Image, Image.Image, np.ndarray]:
     return Image.fromarray(pixels), Image.fromarray(mask), pixels
 
 
-def test_the_background_is_blurred_and_nothing_else_and_share_and_deviation_vary():
+def test_the_background_is_blurred_and_nothing_else_also_in_a_crop():
     image, mask, pixels = noisy(96)
     blurred = np.asarray(BackgroundBlur(1.0, (0.05, 0.1))(image, mask, np.random.default_rng(0)))
     edge = 8  # four deviations of the soft border
@@ -156,9 +148,6 @@ def test_the_background_is_blurred_and_nothing_else_and_share_and_deviation_vary
     assert 0.6 < sharp.mean() < 0.8
     assert len(np.unique(spread[~sharp].round(3))) > 30
     assert all(np.asarray(BackgroundBlur(0.0, (0.1, 0.1))(image, mask, r)).std() == pixels.std() for r in draws(20))
-
-
-def test_a_crop_can_blur_and_moves_nothing_by_it():
     image, mask, _ = noisy(96)
     crop = dataclasses.replace(PLAIN, scale_range=(0.8, 1.5))
     blurring = dataclasses.replace(crop, blur=BackgroundBlur(1.0, (0.1, 0.1)))
@@ -170,9 +159,8 @@ def test_a_crop_can_blur_and_moves_nothing_by_it():
     assert "mask" not in blurring(image, None, np.random.default_rng(0))  # nothing says what is background
 
 
-@pytest.mark.parametrize(
-    ("sides", "own", "expected"),
-    [
+def test_networks_see_an_image_whose_long_side_is_between_the_limits():
+    for sides, own, expected in (
         (Sides(), (30, 50), (30, 50)),
         (Sides(40, 60), (30, 50), (30, 50)),
         (Sides(100), (30, 50), (60, 100)),
@@ -180,22 +168,13 @@ def test_a_crop_can_blur_and_moves_nothing_by_it():
         (Sides(0, 20), (30, 50), (12, 20)),
         (Sides(100, 80), (30, 50), (48, 80)),  # both cannot hold
         (Sides(0, 20), (1, 400), (1, 20)),
-    ],
-)
-def test_the_long_side_is_brought_between_the_limits(sides, own, expected):
-    assert sides.size(*own) == expected
-
-
-def test_a_limit_is_added_only_where_there_is_none():
+    ):
+        assert sides.size(*own) == expected
     assert Sides(0, 0).or_at_most(90) == Sides(0, 90)
     assert Sides(100, 0).or_at_most(90).size(50, 50) == (100, 100)
     assert Sides(0, 30).or_at_most(90) == Sides(0, 30)
-
-
-@pytest.mark.parametrize(("sides", "size"), [(Sides(), (12, 20)), (Sides(40), (24, 40)), (Sides(40, 30), (18, 30))])
-def test_networks_see_an_image_at_that_size(sides, size):
-    """An even image stays even: it is enlarged, and not padded."""
-    pixels = torch.full((3, 12, 20), 200, dtype=torch.uint8)
-    image = prepare(pixels, tiny_classifier(), Compute(torch.device("cpu")), sides)
-    assert image.shape == (3, *size)
-    torch.testing.assert_close(image, image[:, :1, :1].expand_as(image))
+    for sides, size in ((Sides(), (12, 20)), (Sides(40), (24, 40)), (Sides(40, 30), (18, 30))):
+        pixels = torch.full((3, 12, 20), 200, dtype=torch.uint8)
+        image = prepare(pixels, tiny_classifier(), Compute(torch.device("cpu")), sides)
+        assert image.shape == (3, *size)
+        torch.testing.assert_close(image, image[:, :1, :1].expand_as(image))

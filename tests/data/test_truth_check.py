@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from data.artifacts import voc_palette
@@ -30,26 +29,20 @@ def faulty(count: int, keys: tuple[str, ...], kind: str) -> list[tuple[Record, M
     return [(r, MaskFacts(keys, problem=f"{r.mask} is odd", kind=kind)) for r, _ in rows(*[((0,), ())] * count)]
 
 
-def test_what_agrees_is_not_told():
+def test_what_agrees_is_not_told_and_masks_without_any_class_are_refused():
     nothing = [((), (0, 255))]  # but ignore
     for given in ([OF_CAT, ((1,), (0, 2, 255)), ((), (0,))], nothing, []):
         verdict = judge(rows(*given), RULE, NAMES)
         assert (verdict.problems, verdict.notes) == ([], [])
-
-
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [
+    for given, says in (
         ([((0,), (0, 255))], r"data.mask_values={0: background, 255: cat}"),
         ([((0,), (0, 255))] * 4, r"data.mask_values={0: background, 255: cat}"),
         ([((0,), (0, 255)), ((1,), (0, 255))], r"data.mask_values={0: background, 255: label}"),
         ([((0,), (0,)), ((1,), (0,))], "hold only 0, first p0.png, although labels name classes"),
         ([((), (255,))] * 2, "hold only 255, first p0.png, so there is no object to evaluate"),
-    ],
-)
-def test_masks_without_any_class_are_refused(given, says):
-    (problem,) = judge(rows(*given), RULE, NAMES).problems
-    assert says in problem
+    ):
+        (problem,) = judge(rows(*given), RULE, NAMES).problems
+        assert says in problem
 
 
 def test_masks_of_one_class_that_hold_255_and_masks_without_background_are_told():
@@ -86,24 +79,18 @@ def test_ignore_alone_needs_no_mapping_where_a_setting_has_one_and_faults_of_one
     assert "more than 24 colours" in judge(faulty(1, many, "colour"), RULE, NAMES).problems[0]
 
 
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [
+def test_masks_of_other_classes_than_their_labels_are_told_and_refused_where_nearly_all_are():
+    for given, says in (
         ([OF_CAT] * 3 + [((1,), (0, 1))] * 3, "no mask holds dog (3 images) for an image with that label; correct"),
         ([((0,), (0, 2))] * 4 + [((1,), (0, 1))] * 4, "no mask holds cat (4 images), dog (4 images) for"),
         ([((0,), (0, 2))] * 5 + [OF_CAT, OF_DOG] * 2, "contradict their labels (5 lack a class of the label, 5 hold"),
         ([((), (0, 1, 2))] * 2, "the masks of 2 of 2 images contradict their labels"),
         ([((0,), (0, 2))] * 2 + [OF_CAT, OF_DOG] * 2, "the masks of 2 of 6 images contradict their labels"),
-    ],
-)
-def test_masks_of_other_classes_are_told_with_counts_and_can_be_evaluated(given, says):
-    verdict = judge(rows(*given), RULE, NAMES)
-    assert verdict.problems == []
-    assert says in verdict.notes[0]
-    assert ("; correct masks or labels" in verdict.notes[0]) == (len(given) > 6 or "no mask" in says)
-
-
-def test_masks_that_are_nearly_all_of_other_classes_than_their_labels_are_refused():
+    ):
+        verdict = judge(rows(*given), RULE, NAMES)
+        assert verdict.problems == []
+        assert says in verdict.notes[0]
+        assert ("; correct masks or labels" in verdict.notes[0]) == (len(given) > 6 or "no mask" in says)
     swapped = [((0,), (0, 2))] * 5 + [((1,), (0, 1))] * 4
     assert judge(rows(*swapped), RULE, NAMES).problems == []  # few
     (problem,) = judge(rows(*swapped, ((1,), (0, 1)), OF_CAT), RULE, NAMES).problems
@@ -120,6 +107,9 @@ def test_values_of_no_class_are_told_once_with_the_line_to_add():
     (problem,) = judge(given, AS_IS, NAMES).problems
     assert "(3 such)" in problem
     assert "{0: background, 1: cat, 12: dog}" in problem  # also what the other masks hold
+    given = rows(*[((0,), (3, 4))] * 3)
+    assert "{3: CLASS, 4: CLASS}" in judge(given, RULE, NAMES).problems[0]
+    assert "{0: background, 3: cat, 4: cat}" in judge(rows(*[((0,), (0, 3, 4))] * 3), RULE, NAMES).problems[0]
 
 
 def test_palettes_with_the_classes_colours_at_other_values():
@@ -147,9 +137,3 @@ def test_objects_around_background_may_have_changed_places(tmp_path):
     assert "in 5 of 5 masks an object covers the border and background lies inside, first p0.png" in note
     few = [(record, turned if number < 2 else right) for number, record in enumerate(records)]
     assert judge(few, RULE, NAMES).notes == []
-
-
-def test_no_line_gives_all_values_of_masks_to_one_class():
-    given = rows(*[((0,), (3, 4))] * 3)
-    assert "{3: CLASS, 4: CLASS}" in judge(given, RULE, NAMES).problems[0]
-    assert "{0: background, 3: cat, 4: cat}" in judge(rows(*[((0,), (0, 3, 4))] * 3), RULE, NAMES).problems[0]

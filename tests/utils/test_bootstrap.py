@@ -31,13 +31,17 @@ def paired(count: int, errors: tuple[float, float], seed: int = 0) -> list[np.nd
     return [np.stack([class_counts(matrix) for matrix in matrices]) for matrices in confusions(count, errors, seed)]
 
 
-def test_figures_are_those_of_the_confusion_matrix():
+def test_figures_are_those_of_the_confusion_matrix_and_one_without_truth_has_no_interval():
     (matrices,) = confusions(20, [0.2])
     matrices[:, 3] = 0  # a class that is only predicted
     total = ConfusionMatrix(CLASSES)
     total.counts = torch.from_numpy(matrices.sum(axis=0))
     expected = {name: getattr(total, name)() for name in ("miou", "over_activation", "under_activation")}
     assert figures_of(sum(map(class_counts, matrices))) == pytest.approx(expected, abs=1e-12)
+    counts = np.zeros((5, 3, 4), np.int64)
+    counts[:, :, 1] = 10  # never background
+    assert np.isnan(intervals_of(counts)["over_activation"]).all()
+    assert intervals_of(counts)["miou"] == (1.0, 1.0)
 
 
 def test_draws_are_those_of_a_plain_loop(monkeypatch):
@@ -72,10 +76,3 @@ def test_other_images_are_refused_and_the_answer_is_the_same_whatever_the_chunk(
     assert compare_counts(a, b) == one
     monkeypatch.setattr(bootstrap, "CHUNK", 7)
     assert compare_counts(a, b)["miou"].low == pytest.approx(one["miou"].low)
-
-
-def test_a_figure_without_truth_has_no_interval():
-    counts = np.zeros((5, 3, 4), np.int64)
-    counts[:, :, 1] = 10  # never background
-    assert np.isnan(intervals_of(counts)["over_activation"]).all()
-    assert intervals_of(counts)["miou"] == (1.0, 1.0)

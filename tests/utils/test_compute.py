@@ -6,21 +6,26 @@ import pytest
 import torch
 
 import utils.compute
+from tests.project import refused
 from utils.compute import Compute, choose_compute, reading_compute
-from utils.errors import UserError
 from utils.settings import RunSettings
 
 CPU = torch.device("cpu")
 
 
-def test_the_device_that_the_settings_ask_for():
+def test_the_device_is_that_of_the_settings_and_auto_the_fastest_precision(monkeypatch):
     def choose(**settings: str) -> Compute:
         return choose_compute(RunSettings(**settings))
 
     assert choose(device="cpu", precision="bf16").precision == "bf16"
     assert choose(device="auto").device.type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(UserError, match="device 'cuda:99' is not available here"):
-        choose(device="cuda:99")
+    refused("device 'cuda:99' is not available here", choose, device="cuda:99")
+    for fastest, reading in (("off", "off"), ("bf16", "bf16"), ("fp16", "off")):
+        monkeypatch.setattr(utils.compute, "fastest_precision", lambda device, found=fastest: found)
+        chosen = choose_compute(RunSettings(device="cpu", precision="auto"))
+        assert chosen == Compute(CPU, fastest, is_fastest=True)
+        assert reading_compute(RunSettings(device="cpu", read_precision="auto")).precision == reading
+        assert reading_compute(RunSettings(device="cpu", precision="auto", read_precision="off")).precision == "off"
 
 
 def test_images_take_the_memory_format():
@@ -31,15 +36,6 @@ def test_images_take_the_memory_format():
     for precision, dtype in (("off", torch.float32), ("bf16", torch.bfloat16)):
         with Compute(CPU, precision).autocast():
             assert (image[0, 0] @ image[0, 0].T).dtype == dtype
-
-
-def test_auto_is_the_fastest_precision(monkeypatch):
-    for fastest, reading in (("off", "off"), ("bf16", "bf16"), ("fp16", "off")):
-        monkeypatch.setattr(utils.compute, "fastest_precision", lambda device, found=fastest: found)
-        chosen = choose_compute(RunSettings(device="cpu", precision="auto"))
-        assert chosen == Compute(CPU, fastest, is_fastest=True)
-        assert reading_compute(RunSettings(device="cpu", read_precision="auto")).precision == reading
-        assert reading_compute(RunSettings(device="cpu", precision="auto", read_precision="off")).precision == "off"
 
 
 @pytest.mark.parametrize(("threads", "lanes", "own"), [(1, 1, 1), (2, 2, 1), (9, 2, 4)])

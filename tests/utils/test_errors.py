@@ -6,7 +6,7 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from data.images import UnreadableImage
-from utils.errors import UserError, report, run_script
+from utils.errors import UserError, nearest, pick, report, run_script
 
 
 def fail(error: BaseException) -> None:
@@ -53,3 +53,20 @@ def test_a_users_mistake_found_by_a_loader_process_is_reported_without_its_trace
 
     assert run_script(main) == 2
     assert capsys.readouterr().err == "error: image a: b cannot be read; give another\n"
+
+
+TABLE = {"voc": 1, "coco": 2}
+
+
+def test_an_entry_by_its_name_or_the_known_ones_and_the_nearest():
+    assert [pick(TABLE, name, "data.kind") for name in TABLE] == [1, 2]
+    with pytest.raises(UserError) as error:
+        pick(TABLE, "cocoa", "data.kind", more=["NAME"])
+    assert str(error.value) == "'data.kind' must be one of voc, coco, NAME, found 'cocoa'; did you mean 'coco'?"
+    with pytest.raises(UserError, match=rf"found '{'x' * 100}'$"):
+        pick(TABLE, "x" * 1000, "data.kind")
+
+
+def test_the_nearest_by_the_whole_or_by_the_last_part():
+    found = [nearest(word, ["cam.epochs", "seed"]) for word in ("epoch", "cam.epoch", "xyzzy", "")]
+    assert found == ["; did you mean 'cam.epochs'?"] * 2 + ["", ""]

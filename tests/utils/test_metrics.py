@@ -116,43 +116,46 @@ def test_over_and_under_activation_are_shares_of_background_and_of_object():
     assert matrix.over_activation() != pytest.approx(matrix.under_activation(), abs=0.01)
 
 
-@pytest.mark.parametrize(
-    ("value", "dtype"),
-    [(-1, torch.int64), (CLASSES, torch.uint8), (CLASSES, torch.int64), (254, torch.uint8), (300, torch.int64)],
-)
-def test_values_of_no_class_are_refused(value, dtype):
-    good, bad = torch.zeros(4, dtype=dtype), torch.tensor([0, 0, value, 0], dtype=dtype)
-    sweep = ThresholdSweep(CLASSES, [0.5])
-    for where, pair in (("truth", (bad, good)), ("prediction", (good, bad))):
-        with pytest.raises(ValueError, match=rf"{value}.*{where}.*0\.\.4 or 255"):
-            ConfusionMatrix(CLASSES).update(*pair)
-        with pytest.raises(ValueError, match=where):
-            sweep.update(pair[0], torch.rand(4), pair[1])
-    assert sweep.bins.sum() == 0
+def test_values_of_no_class_are_refused():
+    for value, dtype in (
+        (-1, torch.int64),
+        (CLASSES, torch.uint8),
+        (CLASSES, torch.int64),
+        (254, torch.uint8),
+        (300, torch.int64),
+    ):
+        good, bad = torch.zeros(4, dtype=dtype), torch.tensor([0, 0, value, 0], dtype=dtype)
+        sweep = ThresholdSweep(CLASSES, [0.5])
+        for where, pair in (("truth", (bad, good)), ("prediction", (good, bad))):
+            with pytest.raises(ValueError, match=rf"{value}.*{where}.*0\.\.4 or 255"):
+                ConfusionMatrix(CLASSES).update(*pair)
+            with pytest.raises(ValueError, match=where):
+                sweep.update(pair[0], torch.rand(4), pair[1])
+        assert sweep.bins.sum() == 0
 
 
-@pytest.mark.parametrize("steps", [0, 20, 255])
-def test_a_sweep_agrees_with_thresholding(steps):
+def test_a_sweep_agrees_with_thresholding():
     """With `steps`, map values are few and often equal to a threshold, as those of 8 bits are."""
-    random = torch.Generator().manual_seed(0)
-    thresholds = [0.0, 0.1, 0.2, 0.3, 0.4, 0.55, 0.6, 0.8, 1.0]
-    sweep, direct = ThresholdSweep(CLASSES, thresholds), [ConfusionMatrix(CLASSES) for _ in thresholds]
-    for seed in range(3):
-        target, _ = random_masks(seed, 12, 17)
-        maps = torch.rand(CLASSES - 1, 12, 17, generator=random) * (seed > 0)  # the first image has no classes
-        if steps:
-            maps = (maps * steps).round() / steps
-        value, winner = maps.max(dim=0)
-        winner = (winner + 1) * (seed > 0)
-        sweep.update(target, value, winner)
-        for threshold, matrix in zip(thresholds, direct, strict=True):
-            matrix.update(target, torch.where(value > threshold, winner, 0))
-    for number, matrix in enumerate(direct):
-        assert torch.equal(sweep.at(number).counts, matrix.counts)
-        assert sweep.at(number).n_images == matrix.n_images == 3
-    assert sweep.curve() == [matrix.miou() for matrix in direct]
-    assert sweep.curve()[0] != sweep.curve()[-1]
-    assert [sweep.nearest(value) for value in (0.0, 0.04, 0.06, 0.25, 0.9)] == [0, 0, 1, 2, 7]
+    for steps in (0, 20, 255):
+        random = torch.Generator().manual_seed(0)
+        thresholds = [0.0, 0.1, 0.2, 0.3, 0.4, 0.55, 0.6, 0.8, 1.0]
+        sweep, direct = ThresholdSweep(CLASSES, thresholds), [ConfusionMatrix(CLASSES) for _ in thresholds]
+        for seed in range(3):
+            target, _ = random_masks(seed, 12, 17)
+            maps = torch.rand(CLASSES - 1, 12, 17, generator=random) * (seed > 0)  # the first image has no classes
+            if steps:
+                maps = (maps * steps).round() / steps
+            value, winner = maps.max(dim=0)
+            winner = (winner + 1) * (seed > 0)
+            sweep.update(target, value, winner)
+            for threshold, matrix in zip(thresholds, direct, strict=True):
+                matrix.update(target, torch.where(value > threshold, winner, 0))
+        for number, matrix in enumerate(direct):
+            assert torch.equal(sweep.at(number).counts, matrix.counts)
+            assert sweep.at(number).n_images == matrix.n_images == 3
+        assert sweep.curve() == [matrix.miou() for matrix in direct]
+        assert sweep.curve()[0] != sweep.curve()[-1]
+        assert [sweep.nearest(value) for value in (0.0, 0.04, 0.06, 0.25, 0.9)] == [0, 0, 1, 2, 7]
 
 
 def test_a_class_is_found_in_an_image_where_its_mask_touches_it():

@@ -22,23 +22,12 @@ def rates(settings: Optimisation, steps: int) -> list[float]:
     return found
 
 
-def test_rates_fall_as_published_and_warmup_rises_to_the_same_schedule_and_takes_a_quarter_at_most():
+def test_rates_fall_as_published_warmup_rises_to_them_and_epochs_have_the_least_steps():
     assert rates(Optimisation(lr=0.1, poly_power=0.9), 4) == pytest.approx([0.1 * (1 - n / 4) ** 0.9 for n in range(4)])
     plain, warm = (rates(Optimisation(warmup=warmup), 20) for warmup in (0, 1000))
     assert warm[5:] == plain[5:]
     assert warm[:5] == sorted(warm[:5])
     assert 0 < warm[0] < plain[0] / 4
-
-
-def test_the_head_is_fast_and_what_is_frozen_is_left_out():
-    for kind, expected in (("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)):
-        optimizer = build_optimizer(Network(), Optimisation(optimizer=kind, lr=0.01, lr_head_factor=5))
-        assert type(optimizer) is expected
-        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.01, 0.05])
-        assert sum(len(group["params"]) for group in optimizer.param_groups) == 6
-
-
-def test_epochs_have_the_least_steps_and_not_a_pass_more():
     for images in (1, 7, 15, 16, 352, 5000):
         steps = max(1, images // 16)
         passes = passes_an_epoch(steps, epochs=5, least_steps=300)
@@ -46,7 +35,12 @@ def test_epochs_have_the_least_steps_and_not_a_pass_more():
         assert passes == 1 or steps * (passes - 1) * 5 < 300
 
 
-def test_rates_fall_towards_the_input_of_a_backbone_that_knows_its_blocks():
+def test_the_head_is_fast_and_rates_fall_towards_the_input_of_a_backbone_that_knows_its_blocks():
+    for kind, expected in (("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)):
+        optimizer = build_optimizer(Network(), Optimisation(optimizer=kind, lr=0.01, lr_head_factor=5))
+        assert type(optimizer) is expected
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.01, 0.05])
+        assert sum(len(group["params"]) for group in optimizer.param_groups) == 6
     network = Classifier(build_backbone("timm/vit_tiny_patch16_224", "none"), 2)
     optimizer = build_optimizer(network, Optimisation(lr=1.0, lr_head_factor=10.0, lr_decay=0.5))
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
@@ -55,9 +49,6 @@ def test_rates_fall_towards_the_input_of_a_backbone_that_knows_its_blocks():
     assert rates[id(network.backbone.net.patch_embed.proj.weight)] == 0.5**11
     assert rates[id(network.classifier.weight)] == 10.0
     assert len(rates) == len(list(network.parameters()))
-
-
-def test_a_backbone_that_does_not_know_its_blocks_is_refused():
     network = Classifier(build_backbone("efficientnet_lite0", "none"), 2)
     with pytest.raises(UserError, match="lr_decay is for timm/ backbones"):
         build_optimizer(network, Optimisation(lr_decay=0.5))

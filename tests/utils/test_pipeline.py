@@ -11,7 +11,7 @@ import torch
 import utils.code_digest
 from evaluation.stages import pipeline
 from stages.config import Config, load_config, override
-from utils.errors import UserError
+from tests.project import refused
 from utils.pipeline import Stage, run_stages
 from utils.run import Run
 
@@ -152,10 +152,8 @@ def test_what_is_unknown_or_lacks_a_stage_is_named_with_what_to_do(toys):
         (r"--redo: there is no stage 'a'; known: b, changed", {"only": ("b",), "redo": ("a",)}),
         (r"stage 'c' needs stage 'b', .*--stages b,c", {"only": ("c",)}),
     ):
-        with pytest.raises(UserError, match=message):
-            toys(**options)
-    with pytest.raises(UserError, match=r"stage 'd' needs stage 'b'"):
-        toys("report.enabled=false", only=("d",))
+        refused(message, toys, **options)
+    refused(r"stage 'd' needs stage 'b'", toys, "report.enabled=false", only=("d",))
     assert toys.ran == []
 
 
@@ -271,8 +269,7 @@ def test_a_record_that_cannot_be_read_is_a_users_matter(toys):
     toys()
     for content in ("", "[]", "\x00", "[" * 100_000, *(f'{{"a": {entry}}}' for entry in ENTRIES)):
         (toys.folder / "run" / "stages.json").write_text(content)
-        with pytest.raises(UserError, match=r"stages\.json .*delete it"):
-            toys()
+        refused(r"stages\.json .*delete it", toys)
 
 
 def test_the_network_trained_last_is_published(toys):

@@ -8,7 +8,7 @@ import torch
 
 from stages.config import Config, load_config, override
 from utils.errors import UserError
-from utils.run import Run
+from utils.run import EVENTS, Events, Run, append_metrics, read_metrics
 
 
 @pytest.fixture
@@ -51,3 +51,50 @@ def test_a_folder_keeps_its_files_only_while_fingerprint_and_look_stay(settings,
     again.path("others", "unknown.png").write_text("from somewhere")
     for name in ("masks", "others"):
         assert list(again.fresh_folder(name).glob("*.png")) == []
+
+
+def test_what_is_written_is_read(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert read_metrics(path) == {}
+    rows = [{"epoch": epoch, "loss": 1 / epoch} for epoch in (1, 2, 3)]
+    for row in rows:
+        append_metrics(path, "cam", row)
+        append_metrics(path, "segment", row)
+    assert read_metrics(path) == {stage: [{"stage": stage, **row} for row in rows] for stage in ("cam", "segment")}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "kept"), [([1, 2, 3, 1, 2], [3, 4]), ([1, 2, 2, 3], [0, 2, 3]), ([1, 2, 3, 2], [0, 3]), ([1, 1, 1], [2])]
+)
+def test_of_repeated_epochs_the_later_counts(tmp_path, epochs, kept):
+    for number, epoch in enumerate(epochs):
+        append_metrics(tmp_path / "m", "cam", {"epoch": epoch, "number": number})
+    assert [row["number"] for row in read_metrics(tmp_path / "m")["cam"]] == kept
+
+
+def test_a_last_line_that_was_cut_off_is_left_out_and_another_is_an_error(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    append_metrics(path, "cam", {"epoch": 1})
+    with path.open("a") as file:
+        file.write('{"stage": "ca')
+    assert len(read_metrics(path)["cam"]) == 1
+    append_metrics(path, "cam", {"epoch": 2})
+    assert len(read_metrics(path)["cam"]) == 2
+    good = '{"stage": "cam", "epoch": 1}\n'
+    for line in ('{"stage": "cam", "epoch": "2"}', '{"stage": ["cam"], "epoch": 2}', "{}", "[1]", "[" * 9**5, "\udcff"):
+        path.write_bytes((good + line + "\n" + good).encode("utf-8", "surrogateescape"))
+        with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: expected JSON with stage.*mend or delete"):
+            read_metrics(path)
+
+
+def test_events_hold_the_numbers(tmp_path):
+    pytest.importorskip("tensorboard", reason="needs tensorboard (requirements-extras.txt)")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = Events(tmp_path)
+    for step in (5, 10):
+        events.add("cam", {"step": step, "epoch": step // 5, "loss": 1 / step})
+    events.close()
+    reader = EventAccumulator(str(tmp_path / EVENTS / "cam")).Reload()
+    assert set(reader.Tags()["scalars"]) == {"epoch", "loss"}
+    assert {event.step: event.value for event in reader.Scalars("loss")} == pytest.approx({5: 0.2, 10: 0.1})

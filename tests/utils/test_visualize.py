@@ -59,14 +59,11 @@ def test_a_heatmap_is_brighter_where_the_map_is_higher_and_without_opacity_the_i
     assert (drawn == drawn[..., :1]).all()
 
 
-def test_fit_bounds_the_long_side_never_enlarges_and_keeps_values_of_masks(image, mask):
+def test_fit_bounds_the_long_side_never_enlarges_and_bright_colours_differ(image, mask):
     assert fit(image, 100) is image
     assert fit(image, 40).shape == (30, 40, 3)
     assert fit(image[:1], 8).shape == (1, 8, 3)
     assert set(np.unique(fit(mask, 37, nearest=True))) <= {0, 1, 2, IGNORE}
-
-
-def test_bright_colours_differ():
     palette = bright_palette()
     assert palette.shape == (256, 3)
     assert len(np.unique(palette, axis=0)) == 256
