@@ -229,9 +229,8 @@ def test_masks_of_other_values_are_refused_with_the_line_that_reads_them(pets):
 
 
 def test_a_series_of_12_bits_is_refused_and_read_with_its_range(tmp_path):
-    for number, name in enumerate(("cat", "dog")):
-        (tmp_path / name).mkdir()
-        Image.fromarray(np.linspace(number, 3900, 48).reshape(6, 8).astype(np.uint16)).save(tmp_path / f"{name}/1.png")
+    for name, lowest in (("cat/1", 0), ("cat/2", 1), ("dog/1", 2), ("dog/2", 3)):
+        put(tmp_path / f"{name}.png", np.linspace(lowest, 3900, 48).reshape(6, 8).astype(np.uint16))
     assert "--set 'data.range=[0, 4095]'" in check(settings(tmp_path)).problems[0]
     refused(r"values end at 3900.*--set 'data.range=\[0, 4095\]'", open_index, settings(tmp_path).data, "all")
     given = settings(tmp_path, range=(0.0, 4095.0))
@@ -241,14 +240,14 @@ def test_a_series_of_12_bits_is_refused_and_read_with_its_range(tmp_path):
 
 def test_bands_and_nan_are_told(tmp_path):
     tifffile = pytest.importorskip("tifffile")
-    put(tmp_path / "dog/1.png")
-    for name in ("a", "b"):
-        put(tmp_path / f"cat/{name}.tif")
-        tifffile.imwrite(tmp_path / f"cat/{name}.tif", np.ones((6, 8, 6), np.uint8), photometric="minisblack")
-    tifffile.imwrite(tmp_path / "dog/2.tif", np.full((6, 8), np.nan, np.float32))
-    problems = "\n".join(check(settings(tmp_path)).problems)
-    assert "data.bands=[3, 2, 1]" in problems
-    assert "(2 such)" in problems
+    for name in ("cat/1.png", "dog/a.tif", "dog/b.tif"):
+        put(tmp_path / name)
+        if name.endswith("tif"):
+            tifffile.imwrite(tmp_path / name, np.ones((6, 8, 6), np.uint8), photometric="minisblack")
+    (problem,) = check(settings(tmp_path)).problems
+    assert "data.bands=[3, 2, 1]" in problem
+    assert "(2 such)" in problem
+    tifffile.imwrite(tmp_path / "cat/1.tif", np.full((6, 8), np.nan, np.float32))
     assert "images that hold NaN: 1, first" in "\n".join(check(settings(tmp_path, range="percentile")).notes)
 
 

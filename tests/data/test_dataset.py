@@ -91,16 +91,8 @@ def test_whole_images_have_masks_where_the_index_has_them(make_voc):
 
 
 def test_each_pass_of_the_sampler_is_a_permutation_less_the_last_short_batch():
-    for length, batch_size, passes in (
-        (12, 4, 1),
-        (13, 4, 1),
-        (3, 8, 1),
-        (1, 1, 1),
-        (50, 1, 1),
-        (12, 16, 5),
-        (16, 16, 3),
-        (37, 16, 4),
-    ):
+    once = [(12, 4, 1), (13, 4, 1), (3, 8, 1), (1, 1, 1), (50, 1, 1)]
+    for length, batch_size, passes in (*once, (12, 16, 5), (16, 16, 3), (37, 16, 4)):
         sampler = TrainingSampler(length, batch_size, seed=3, passes=passes)
         orders, seeds = [], []
         for epoch in range(4):
@@ -111,7 +103,7 @@ def test_each_pass_of_the_sampler_is_a_permutation_less_the_last_short_batch():
             positions = [position for position, _ in found]
             for start in range(0, len(found) - length + 1, length):
                 assert len(set(positions[start : start + length])) == length
-            assert set(Counter(positions)) <= set(range(length))
+            assert set(positions) <= set(range(length))
             assert max(Counter(positions).values()) <= passes
             orders.append(positions)
             step = len(found) // batch // 2

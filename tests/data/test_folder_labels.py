@@ -29,21 +29,20 @@ def test_annotations_beside_images_are_refused_where_folders_are_not_called_as_t
         (tmp_path / name).unlink()
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
+def test_files_of_other_formats_are_named_and_none_is_called_coco(tmp_path):
+    put(tmp_path, "a.jpg")
+    for name, text, message in (
         ("a.json", '{"shapes": [{"label": "cat"}]}', r"annotations beside its images \(a\.json\)"),
         ("via.json", '{"a.jpg1": {"regions": []}}', "says nothing about classes; expected"),
         ("train/metadata.jsonl", "{}", r"train/metadata\.jsonl is of a kind that is not read \(save it as CSV"),
         ("data.parquet", "PAR1", r"data\.parquet is of a kind that is not read"),
         ("_classes.csv", "Pixel Value, Class\n0, cat\n", r"_classes\.csv is of a kind that is not read"),
-    ],
-)
-def test_files_of_other_formats_are_named_and_none_is_called_coco(tmp_path, name, text, message):
-    put_text(put(tmp_path, "a.jpg"), name, text)
-    with pytest.raises(UserError, match=message) as raised:
-        open_folder(tmp_path)
-    assert "data.kind=coco" not in str(raised.value)
+    ):
+        put_text(tmp_path, name, text)
+        with pytest.raises(UserError, match=message) as raised:
+            open_folder(tmp_path)
+        assert "data.kind=coco" not in str(raised.value)
+        (tmp_path / name).unlink()
 
 
 def test_a_folder_without_readable_images_says_so_and_masks_of_other_formats_are_told(tmp_path):
@@ -65,10 +64,9 @@ def test_a_class_folder_of_masks_is_refused_unless_all_are_drawn_or_it_is_named(
 
 
 def test_masks_beside_images_with_names_of_their_own_are_refused_unless_classes_are_named(tmp_path):
-    put(tmp_path, "tumor/1.png", "tumor/2.png")
-    for number in (1, 2):
-        Image.effect_noise((8, 8), 80).save(tmp_path / f"tumor/{number}.png")
-        Image.effect_noise((8, 8), 80).save(tmp_path / f"tumor/{number}_b.png")
+    (tmp_path / "tumor").mkdir()
+    for name in ("1", "2", "1_b", "2_b"):
+        Image.effect_noise((8, 8), 80).save(tmp_path / f"tumor/{name}.png")
     assert len(open_folder(tmp_path)) == 4  # images of one thing
     put_masks(tmp_path, "tumor/1_tumor.png", "tumor/2_tumor.png", "tumor/2_more.png")
     refused(r"2 files with names such as '#_tumor\.png' hold few.*data\.classes", open_folder, tmp_path)
@@ -126,13 +124,14 @@ def test_lists_of_a_competition_are_no_classes_and_its_table_of_labels_is_named(
     put(tmp_path, "train_images/1.jpg", "test_images/2.jpg")
     for name in ("sample_submission.csv", "test.csv", "train.csv"):
         put_text(tmp_path, name, "image_id,label\n1.jpg,cat\n")
-    refused(r"test_images, train_images look like lists.*--set data\.labels=train\.csv", open_folder, tmp_path)
+    remedy = r"--set data\.labels=train\.csv"
+    refused(rf"test_images, train_images look like lists.*{remedy}", open_folder, tmp_path)
     put(tmp_path, "cat/1.jpg")
     assert "tables that are not read: 3" in " ".join(open_folder(tmp_path).notes)
     one = put_text(put(tmp_path / "one", "train_images/1.jpg"), "train.csv", "image_id,label\n1.jpg,cat\n")
-    refused(r"train_images look like lists.*--set data\.labels=train\.csv", open_folder, one)
+    refused(rf"train_images look like lists.*{remedy}", open_folder, one)
     flat = put_text(put_text(put(tmp_path / "flat", "1.jpg"), "submission.csv", ""), "train.csv", "")
-    refused(r"read it with --set data\.labels=train\.csv", open_folder, flat)
+    refused(f"read it with {remedy}", open_folder, flat)
 
 
 def test_a_table_that_contradicts_the_folders_and_masks_of_many_values_are_told(tmp_path):
@@ -145,18 +144,14 @@ def test_a_table_that_contradicts_the_folders_and_masks_of_many_values_are_told(
     assert "images in the folder of a class that they do not have: 1, first dog/2.jpg" in notes
 
 
-def test_rows_that_name_no_list_while_others_do_are_told(tmp_path):
-    put(tmp_path, "1.jpg", "2.jpg", "3.jpg")
-    put_text(tmp_path, "labels.csv", "image,label,split\n1.jpg,cat,train\n2.jpg,dog,val\n3.jpg,dog,\n")
-    assert "images whose row names no list, while others do: 1, first 3.jpg" in " ".join(open_folder(tmp_path).notes)
-
-
-def test_lists_tables_and_folders_that_say_something_else_are_told(tmp_path):
-    put(tmp_path, "train/1.jpg", "val/2.jpg")
-    put_text(tmp_path, "labels.csv", "image,label,split\ntrain/1.jpg,cat,val\nval/2.jpg,dog,train\n")
+def test_lists_tables_and_folders_that_say_something_else_or_nothing_are_told(tmp_path):
+    put(tmp_path, "train/1.jpg", "val/2.jpg", "3.jpg")
+    rows = "train/1.jpg,cat,val\nval/2.jpg,dog,train\n3.jpg,dog,\n"
+    put_text(tmp_path, "labels.csv", f"image,label,split\n{rows}")
     put_text(tmp_path, "labels.json", "[]")
     notes = " ".join(open_folder(tmp_path).notes)
     assert "images in the folder of another list than their row says: 2, first train/1.jpg" in notes
+    assert "images whose row names no list, while others do: 1, first 3.jpg" in notes
     assert "files of labels that are not read: 1, first labels.json" in notes
     other = put(tmp_path / "other", "cat/1.jpg", "dog/train_2.jpg")
     for name in ("meta/train.txt", "split.json", "dog/train_2.txt"):

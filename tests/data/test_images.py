@@ -22,7 +22,6 @@ from data.settings import DataSettings
 from data.tree import find_images
 from inference.result import to_pixels
 from tests.data.test_mask_values import png
-from tests.project import refused
 from utils.errors import UserError
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -281,4 +280,5 @@ def test_training_whole_images_and_inference_read_by_one_rule(tmp_path, values, 
     assert np.array_equal(seen[0], whole)
     assert np.array_equal(to_pixels(tmp_path / "cat/1.tif", pixel_rule(settings)), whole)
     assert index.fingerprint() != open_index(replace(settings, range="percentile"), "all").fingerprint()
-    refused(r"--set", next, iter(WholeImages(open_index(DataSettings(kind="folder", root=str(tmp_path)), "all"))))
+    with pytest.raises(UserError, match=r"--set"):
+        next(iter(WholeImages(open_index(DataSettings(kind="folder", root=str(tmp_path)), "all"))))

@@ -23,13 +23,9 @@ def test_colours_of_mask_values():
 
 
 def test_settings_that_a_kind_of_data_does_not_read_are_refused(tmp_path):
-    for kind, setting, value in (
-        ("shapes", "mask_values", {"0": "background"}),
-        ("shapes", "classes", ("cat",)),
-        ("coco", "labels", "labels.csv"),
-        ("voc", "background", "healthy"),
-        ("voc", "crowd", "object"),
-    ):
+    of_shapes = [("shapes", "mask_values", {"0": "background"}), ("shapes", "classes", ("cat",))]
+    of_voc = [("voc", "background", "healthy"), ("voc", "crowd", "object")]
+    for kind, setting, value in (*of_shapes, *of_voc, ("coco", "labels", "labels.csv")):
         with pytest.raises(UserError, match=f"data.{setting} changes nothing where data.kind is {kind}; leave it out"):
             open_index(DataSettings(kind=kind, root=str(tmp_path), **{setting: value}), "val", masks=True)
 

@@ -8,6 +8,7 @@ from PIL import Image
 from data.artifacts import read_mask, voc_palette
 from data.mask_values import TruthRule, decode_mask, read_truth, read_with_facts, truth_rule
 from tests.project import refused
+from utils.errors import UserError
 
 NAMES = ("cat", "dog")
 CLASSES = np.array([[0, 1, 2], [2, 255, 0]], np.uint8)
@@ -49,26 +50,18 @@ def palette_image() -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize(
-    ("image", "mapping"),
-    [
-        (Image.fromarray(coloured()), BY_COLOUR),
-        (Image.fromarray(np.dstack([coloured(), np.full(CLASSES.shape, 255, np.uint8)])), BY_COLOUR),
-        (palette_image(), BY_COLOUR),
-        (palette_image(), {"7": "background", "0": "cat", "3": "dog", "1": "ignore"}),
-        (Image.fromarray(CLASSES), BY_VALUE),
-        (Image.fromarray(CLASSES), {}),
-        (Image.fromarray(CLASSES.astype(np.uint16)), {}),
-        (Image.fromarray(CLASSES.astype(np.uint16) * 256), BY_16_BITS),
-        (Image.fromarray(np.dstack([CLASSES] * 3)), BY_VALUE),
-    ],
-)
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_every_way_to_save_a_mask_gives_the_same_classes(tmp_path, image, mapping, suffix):
-    image.save(tmp_path / f"a.{suffix}")
-    read = read_truth(tmp_path / f"a.{suffix}", rule(mapping))
-    assert read.dtype == np.uint8
-    assert np.array_equal(read, CLASSES)
+def test_every_way_to_save_a_mask_gives_the_same_classes(tmp_path, suffix):
+    opaque, wide = np.full(CLASSES.shape, 255, np.uint8), CLASSES.astype(np.uint16)
+    indices = {"7": "background", "0": "cat", "3": "dog", "1": "ignore"}
+    ways = [(coloured(), BY_COLOUR), (np.dstack([coloured(), opaque]), BY_COLOUR), (np.dstack([CLASSES] * 3), BY_VALUE)]
+    ways += [(CLASSES, BY_VALUE), (CLASSES, {}), (wide, {}), (wide * 256, BY_16_BITS)]
+    saved = [(Image.fromarray(pixels), mapping) for pixels, mapping in ways]
+    for image, mapping in (*saved, (palette_image(), BY_COLOUR), (palette_image(), indices)):
+        image.save(tmp_path / f"a.{suffix}")
+        read = read_truth(tmp_path / f"a.{suffix}", rule(mapping))
+        assert read.dtype == np.uint8
+        assert np.array_equal(read, CLASSES)
 
 
 def test_greys_of_few_bits_and_of_a_gif_are_values_and_no_brightness(tmp_path):
@@ -107,10 +100,14 @@ def test_a_mapping_that_means_nothing_or_not_enough_is_refused(tmp_path):
         ({"-1": "cat"}, r"'-1' is no value"),
     ):
         Image.fromarray(CLASSES).save(tmp_path / "a.png")
-        refused(says, read_truth, tmp_path / "a.png", rule(mapping))
+        with pytest.raises(UserError, match=says):
+            read_truth(tmp_path / "a.png", rule(mapping))
 
 
 def test_a_mask_saved_with_loss_is_refused_whatever_its_name_and_what_lies_in_its_place_named(tmp_path):
+    (tmp_path / "a.npy").touch()
+    refused(r"there is no mask .*a\.png, but a\.npy; expected a palette", read_mask, tmp_path / "a.png")
+    (tmp_path / "a.npy").unlink()
     Image.fromarray(CLASSES).save(tmp_path / "a.jpg")
     refused(r"a\.jpg is saved as JPEG, which changes values", read_truth, tmp_path / "a.jpg")
     refused(r"a\.jpg is saved as JPEG, which changes values", read_mask, tmp_path / "a.jpg")
@@ -118,8 +115,6 @@ def test_a_mask_saved_with_loss_is_refused_whatever_its_name_and_what_lies_in_it
     refused(r"a\.tif is saved as JPEG, which changes values", read_truth, tmp_path / "a.tif")
     Image.fromarray(CLASSES).save(tmp_path / "a.jpg", format="PNG")
     assert np.array_equal(read_truth(tmp_path / "a.jpg"), CLASSES)
-    (tmp_path / "a.npy").touch()
-    refused(r"there is no mask .*a\.png, but a\.npy; expected a palette", read_mask, tmp_path / "a.png")
 
 
 def test_facts_say_what_is_in_the_file_also_in_alpha_and_further_images(tmp_path):

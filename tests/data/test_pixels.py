@@ -14,26 +14,23 @@ tifffile = pytest.importorskip("tifffile")
 RAMP = np.linspace(0, 1, 48).reshape(6, 8)
 
 
-@pytest.mark.parametrize(
-    ("values", "rule"),
-    [
+def test_a_file_an_array_and_an_image_give_the_same_pixels(tmp_path):
+    for values, rule in (
         (np.rint(RAMP * 4095).astype(np.uint16), PixelRule((0, 4095))),
         (np.rint(RAMP * 2000 - 1000).astype(np.int16), PixelRule((-1000, 1000))),
         (RAMP.astype(np.float32), PixelRule((0, 1))),
         ((RAMP * 5 - 2).astype(np.float64), PixelRule((-2, 3))),
         (np.rint(RAMP * 65535).astype(np.uint16), AUTO),
         (np.rint(RAMP * 70000).astype(np.uint32), PixelRule((0, 70000))),
-    ],
-)
-def test_a_file_an_array_and_an_image_give_the_same_pixels(tmp_path, values, rule):
-    path = tmp_path / "a.tif"
-    tifffile.imwrite(path, values)
-    read = np.array(read_image(path, rule=rule))
-    assert np.abs(read.astype(int) - np.rint(RAMP * 255)[..., None]).max() <= 1
-    others = [path, values]
-    if values.dtype != np.float64:  # which Pillow does not read
-        others.append(Image.open(path))
-    assert all(np.array_equal(to_pixels(other, rule), read) for other in others)
+    ):
+        path = tmp_path / "a.tif"
+        tifffile.imwrite(path, values)
+        read = np.array(read_image(path, rule=rule))
+        assert np.abs(read.astype(int) - np.rint(RAMP * 255)[..., None]).max() <= 1
+        others = [path, values]
+        if values.dtype != np.float64:  # which Pillow does not read
+            others.append(Image.open(path))
+        assert all(np.array_equal(to_pixels(other, rule), read) for other in others)
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
@@ -90,23 +87,16 @@ def test_alpha_lies_over_white_percentiles_are_of_each_image_and_what_is_no_numb
         assert to_rgb(Values(np.full((1, 1, 1), value), 0), PixelRule((-5, 5)), "x")[0, 0, 0] == pixel
 
 
-@pytest.mark.parametrize(
-    ("highest", "refused"), [(255, True), (4095, True), (32767, True), (32768, False), (65535, False)]
-)
-def test_a_series_of_fewer_bits_than_its_files_is_refused_with_the_line_to_add(tmp_path, highest, refused):
-    limits = (
-        (0, 0.97, "[0, 1]"),
-        (3, 4000, "[0, 4095]"),
-        (-1.5, 3.2, "[-2, 4]"),
-        (0, 1.3, "[0, 2]"),
-        (1, 249.7, "[0, 255]"),
-    )
-    assert [range_line(low, high) for low, high, _ in limits] == [f"--set 'data.range={line}'" for *_, line in limits]
+@pytest.mark.parametrize(("highest", "is_refused"), [(255, True), (4095, True), (32767, True), (32768, False)])
+def test_a_series_of_fewer_bits_than_its_files_is_refused_with_the_line_to_add(tmp_path, highest, is_refused):
     for number in range(3):
         tifffile.imwrite(tmp_path / f"{number}.tif", np.rint(RAMP * highest / (number + 1)).astype(np.uint16))
     depths = [depth_of(path) for path in sorted(tmp_path.glob("*.tif"))]
     problem = series_problem([depth for depth in depths if depth], "the data")
-    assert (f"--set 'data.range=[0, {2 ** highest.bit_length() - 1}]'" in problem) == bool(problem) == refused
+    assert (f"--set 'data.range=[0, {2 ** highest.bit_length() - 1}]'" in problem) == bool(problem) == is_refused
+    limits = {(0, 0.97): "0, 1", (3, 4000): "0, 4095", (-1.5, 3.2): "-2, 4", (0, 1.3): "0, 2", (1, 249.7): "0, 255"}
+    for ends, line in limits.items():
+        assert range_line(*ends) == f"--set 'data.range=[{line}]'"
 
 
 def test_images_of_twelve_bits_among_those_of_sixteen_are_told_at_every_opening(tmp_path, caplog):
@@ -127,20 +117,22 @@ def test_images_of_eight_bits_have_no_depth_and_some_images_show_nothing(tmp_pat
     assert look_of(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)) == ""
 
 
-@pytest.mark.parametrize(
-    ("dtype", "no_data", "bands"),
-    [("uint16", 65535, 1), ("int16", -9999, 1), ("float32", -9999, 1), ("uint16", 65535, 4)],
-)
-def test_what_a_geotiff_calls_no_data_counts_for_nothing(tmp_path, dtype, no_data, bands):
-    values = np.rint(RAMP * 3000).astype(dtype)
-    values[:3] = no_data
-    kind = {"photometric": "minisblack", "extratags": [(42113, 2, 0, f"{no_data}", True)]}
-    if bands > 1:
-        tifffile.imwrite(tmp_path / "a.tif", np.stack([values] * bands, axis=2), planarconfig="contig", **kind)
-    else:
-        tifffile.imwrite(tmp_path / "a.tif", values, **kind)
-    depth = depth_of(tmp_path / "a.tif", (1,))
-    assert (depth.low, depth.high, depth.has_nan) == (values[3:].min(), 3000, True)
-    rule = PixelRule("percentile", (1,))
-    pixels = np.asarray(read_image(tmp_path / "a.tif", rule=rule))
-    assert (pixels[:3].max(), pixels.max()) == (0, 255)
+def test_what_a_geotiff_calls_no_data_counts_for_nothing(tmp_path):
+    for dtype, no_data, bands in (
+        ("uint16", 65535, 1),
+        ("int16", -9999, 1),
+        ("float32", -9999, 1),
+        ("uint16", 65535, 4),
+    ):
+        values = np.rint(RAMP * 3000).astype(dtype)
+        values[:3] = no_data
+        kind = {"photometric": "minisblack", "extratags": [(42113, 2, 0, f"{no_data}", True)]}
+        if bands > 1:
+            tifffile.imwrite(tmp_path / "a.tif", np.stack([values] * bands, axis=2), planarconfig="contig", **kind)
+        else:
+            tifffile.imwrite(tmp_path / "a.tif", values, **kind)
+        depth = depth_of(tmp_path / "a.tif", (1,))
+        assert (depth.low, depth.high, depth.has_nan) == (values[3:].min(), 3000, True)
+        rule = PixelRule("percentile", (1,))
+        pixels = np.asarray(read_image(tmp_path / "a.tif", rule=rule))
+        assert (pixels[:3].max(), pixels.max()) == (0, 255)

@@ -22,18 +22,10 @@ def shapes() -> dict[str, np.ndarray]:
     diagonal[np.arange(90), np.arange(90) + 10] = True
     comb[10:90, 10:110:4] = True
     comb[10, 10:110] = True
-    return {
-        "disc": disc(40),
-        "ring": disc(40) & ~disc(25),
-        "target": (disc(45) & ~disc(35)) | (disc(20) & ~disc(8)),
-        "pixel": disc(1),
-        "line": line,
-        "diagonal": diagonal,
-        "comb": comb,
-        "thin ring": disc(40) & ~disc(39),
-        "border": ~disc(30),
-        "everything": np.ones((100, 120), bool),
-    }
+    target = (disc(45) & ~disc(35)) | (disc(20) & ~disc(8))
+    round_ones = {"disc": disc(40), "ring": disc(40) & ~disc(25), "thin ring": disc(40) & ~disc(39), "target": target}
+    thin_ones = {"pixel": disc(1), "line": line, "diagonal": diagonal, "comb": comb}
+    return round_ones | thin_ones | {"border": ~disc(30), "everything": np.ones((100, 120), bool)}
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:

@@ -65,11 +65,11 @@ def test_unfinished_or_damaged_generation_is_done_again(root: Path, tmp_path: Pa
         patch.setattr("data.shapes.write_mask", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             open_shapes(folder, "train", TRAIN, VAL, SIZE)
+    missing = [{"JPEGImages/val_0002.jpg": None}, {"ImageSets/Segmentation/train.txt": None}]
     for damages in (
         {},
         {MARKER: b"{"},
-        {"JPEGImages/val_0002.jpg": None},
-        {"ImageSets/Segmentation/train.txt": None},
+        *missing,
         {MARKER: older, "JPEGImages/train_0001.jpg": b"of another generator"},
     ):
         for name, content in damages.items():

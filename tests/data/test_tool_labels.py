@@ -61,9 +61,10 @@ def test_records_of_json_may_name_their_list(tmp_path):
 def test_answers_to_two_questions_and_tasks_without_annotations_are_told(tmp_path):
     put(tmp_path, "1.jpg")
     answers = [{"type": "choices", "from_name": key, "value": {"choices": [key]}} for key in ("kind", "quality")]
-    put_json(tmp_path, "labels.json", [{"data": {"image": "1.jpg"}, "annotations": [{"result": answers}]}])
+    task = {"data": {"image": "1.jpg"}, "annotations": [{"result": answers}]}
+    put_json(tmp_path, "labels.json", [task])
     assert "answers to different questions (kind, quality) are all read as classes" in open_folder(tmp_path).notes[0]
-    put_json(tmp_path, "labels.json", [{"data": {"image": "1.jpg"}, "annotations": []}])
+    put_json(tmp_path, "labels.json", [task | {"annotations": []}])
     refused(r"no image a label.*tasks .* whose annotations name no class: 1", open_folder, tmp_path)
 
 

@@ -160,15 +160,10 @@ def test_the_background_is_blurred_and_nothing_else_also_in_a_crop():
 
 
 def test_networks_see_an_image_whose_long_side_is_between_the_limits():
-    for sides, own, expected in (
-        (Sides(), (30, 50), (30, 50)),
-        (Sides(40, 60), (30, 50), (30, 50)),
-        (Sides(100), (30, 50), (60, 100)),
-        (Sides(100), (50, 30), (100, 60)),
-        (Sides(0, 20), (30, 50), (12, 20)),
-        (Sides(100, 80), (30, 50), (48, 80)),  # both cannot hold
-        (Sides(0, 20), (1, 400), (1, 20)),
-    ):
+    enlarged = [(Sides(100), (30, 50), (60, 100)), (Sides(100), (50, 30), (100, 60))]
+    reduced = [(Sides(0, 20), (30, 50), (12, 20)), (Sides(0, 20), (1, 400), (1, 20))]
+    both = [(Sides(40, 60), (30, 50), (30, 50)), (Sides(100, 80), (30, 50), (48, 80))]  # the last cannot hold both
+    for sides, own, expected in ((Sides(), (30, 50), (30, 50)), *enlarged, *reduced, *both):
         assert sides.size(*own) == expected
     assert Sides(0, 0).or_at_most(90) == Sides(0, 90)
     assert Sides(100, 0).or_at_most(90).size(50, 50) == (100, 100)

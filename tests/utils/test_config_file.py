@@ -120,4 +120,4 @@ def test_values_that_nothing_can_be_done_with():
         ('data.classes=["\\ud800"]', "'data.classes' must be text that"),
         (f"cam.lr=[{'x, ' * 500}]", r"'cam.lr' must be of type float, found \['x', .*\.\.\. \(list\)$"),
     ):
-        refused(message, load, text)
+        refused(message, overridden, text)

@@ -117,13 +117,7 @@ def test_over_and_under_activation_are_shares_of_background_and_of_object():
 
 
 def test_values_of_no_class_are_refused():
-    for value, dtype in (
-        (-1, torch.int64),
-        (CLASSES, torch.uint8),
-        (CLASSES, torch.int64),
-        (254, torch.uint8),
-        (300, torch.int64),
-    ):
+    for value, dtype in ((-1, torch.int64), (CLASSES, torch.uint8), (254, torch.uint8), (300, torch.int64)):
         good, bad = torch.zeros(4, dtype=dtype), torch.tensor([0, 0, value, 0], dtype=dtype)
         sweep = ThresholdSweep(CLASSES, [0.5])
         for where, pair in (("truth", (bad, good)), ("prediction", (good, bad))):
