@@ -33,18 +33,15 @@ def test_threads_that_wait_sleep_unless_the_environment_says_otherwise():
         assert run("-c", program, **{name: "1"}).stdout.strip() == found
 
 
-@pytest.mark.parametrize(
-    ("arguments", "rank", "code", "said"),
-    [
+def test_an_old_python_is_refused_and_our_mistakes_keep_their_traceback():
+    for arguments, rank, code, said in (
         (("-S", "train.py"), "1", 2, r"\A\Z"),  # of several processes one speaks
         (("-c", f"import sys; sys.version_info = (3, 10, 2); {PREPARE}"), "0", 2, "Python 3.11 or later.* is 3.10.2"),
-        (("-c", f"{PREPARE}; import utils.nothing"), "0", 1, "Traceback"),  # a missing module of ours
-    ],
-)
-def test_an_old_python_is_refused_and_our_mistakes_keep_their_traceback(arguments, rank, code, said):
-    ended = run(*arguments, RANK=rank)
-    assert ended.returncode == code
-    assert re.search(said, ended.stderr)
+        (("-c", f"{PREPARE}; import utils.nothing"), "0", 1, "Traceback"),  # a missing module of ours,
+    ):
+        ended = run(*arguments, RANK=rank)
+        assert ended.returncode == code
+        assert re.search(said, ended.stderr)
 
 
 def test_when_the_work_begins_all_is_as_usual():
