@@ -201,9 +201,9 @@ def test_the_command(pets, tmp_path, monkeypatch, capsys):
     for number in range(12):
         (pets / f"cat/bad {number}.jpg").touch()
     assert run_script(main) == 2
-    captured = capsys.readouterr()
-    assert "and 2 more" in captured.out
-    assert captured.err == f"error: problems to mend: 12, listed in {output}/report.txt\n"
+    out, err = capsys.readouterr()
+    assert "and 2 more" in out
+    assert err == f"error: problems to mend: 12, listed in {output}/report.txt\n"
     assert (output / "report.txt").read_text().count("is not an image") == 12
 
 

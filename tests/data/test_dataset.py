@@ -55,8 +55,7 @@ class TestTrainingImages:
     def test_truth_is_never_read(self, make_voc):
         """The same items with the truth there, even asked for, and with the folder removed."""
         root = make_voc(6)
-        images = TrainingImages(open_voc(root, "train"), CROP)
-        asked_for = TrainingImages(open_voc(root, "train", masks=True), CROP)
+        images, asked_for = (TrainingImages(open_voc(root, "train", masks=masks), CROP) for masks in (False, True))
         with_truth = [images[i, 3] for i in range(len(images))]
         shutil.rmtree(root / "SegmentationClass")
         fresh = TrainingImages(open_voc(root, "train"), CROP)

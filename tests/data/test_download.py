@@ -1,5 +1,8 @@
+import functools
 import hashlib
+import http.server
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -31,9 +34,14 @@ def archives(make_voc, tmp_path, monkeypatch):
     voc = {"filename": "voc.tar", "md5": pack(inside.parent, served / "voc", "tar")}
     monkeypatch.setattr(data.download.SBDataset, "filename", "sbd.tar.gz")
     monkeypatch.setattr(data.download.SBDataset, "md5", pack(sbd.parent, served / "sbd", "gztar"))
-    monkeypatch.setitem(data.download.DATASET_YEAR_DICT, "2012", voc | {"url": (served / "voc.tar").as_uri()})
-    monkeypatch.setattr(data.download.SBDataset, "url", (served / "sbd.tar.gz").as_uri())
-    return served
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(served))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{running.server_port}"
+        monkeypatch.setitem(data.download.DATASET_YEAR_DICT, "2012", voc | {"url": f"{address}/voc.tar"})
+        monkeypatch.setattr(data.download.SBDataset, "url", f"{address}/sbd.tar.gz")
+        yield served
+        running.shutdown()
 
 
 def settings(root: Path) -> DataSettings:

@@ -37,6 +37,8 @@ class TestClassFolders:
         assert (given.class_names, labels_of(given)["cat/1"]) == (("dog", "frog", "cat"), {"cat"})
         with pytest.raises(UserError, match=r"sub-folder .*pets/dog: unknown class 'dog'.*did you mean 'dogs'\?"):
             open_folder(pets, classes=("cat", "dogs"))
+        refused(r"data\.root .*gone is not a folder", open_folder, pets / "gone")
+        refused(r"stray\.jpg lies in no class folder \(1 such\)", open_folder, put(pets, "stray.jpg"))
 
     def test_names_that_differ_in_the_suffix_alone_keep_it(self, tmp_path):
         root = put(tmp_path, "x/a.jpg", "x/a.png", "x/a.jpg.png", "x/b.jpg", "y/a.jpg", "x/v1.2.jpg")
@@ -55,13 +57,6 @@ class TestClassFolders:
         assert open_folder(pets).class_names == ("Background", "cat", "dog")
         with pytest.raises(UserError, match="bare gives no image a label; expected a folder"):
             open_folder(put(pets.parent / "bare", "background/1.jpg"), rules=rules)
-
-    def test_errors(self, tmp_path, pets):
-        for root, message in (
-            (tmp_path / "gone", r"data\.root .*gone is not a folder"),
-            (put(pets, "stray.jpg"), r"stray\.jpg lies in no class folder \(1 such\)"),
-        ):
-            refused(message, open_folder, root)
 
 
 class TestTable:

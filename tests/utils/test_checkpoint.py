@@ -13,7 +13,6 @@ import torch
 from stages.config import config_from_dict, load_config
 from tests.project import refused
 from utils.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint, load_tensors, save_checkpoint
-from utils.files import digest, write_json
 
 
 def example() -> Checkpoint:
@@ -72,14 +71,6 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path, legacy):
     path.write_bytes(pickle.dumps(Trap(sprung), protocol=2))
     refused("refused", load_tensors, path)
     assert not sprung.exists()
-
-
-def test_a_digest_is_that_of_the_value(tmp_path):
-    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1}) == digest({"a": 1, "b": (1, 2)})
-    different = [{"a": 1}, {"a": 2}, {"a": "1"}, {"a": None}, [1, 2], [2, 1], [[1], 2], "", None, 0.1, Path("x")]
-    assert len({digest(value) for value in different}) == len(different)
-    write_json(tmp_path / "value.json", {"ä": [1, None]})
-    assert (tmp_path / "value.json").read_text(encoding="utf-8") == '{\n  "ä": [\n    1,\n    null\n  ]\n}\n'
 
 
 def test_a_file_that_unpacks_to_more_than_its_size_is_refused(tmp_path):

@@ -44,14 +44,12 @@ def test_each_level_says_what_it_should_and_a_warning_once_in_one_line(level, ca
     assert capsys.readouterr().err.splitlines() == ["warning: disk x is slow", "warning: no weights"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "terminal", "drawn"), [("", True, True), ("", False, False), ("--quiet", True, False)]
-)
-def test_bars_are_for_terminals(level, monkeypatch, capsys, arguments, terminal, drawn):
-    level(*arguments.split())
-    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
-    assert list(progress(range(3), 3, "seeds")) == [0, 1, 2]
-    assert ("seeds" in capsys.readouterr().err) == drawn
+def test_bars_are_for_terminals(level, monkeypatch, capsys):
+    for arguments, terminal, drawn in (("", True, True), ("", False, False), ("--quiet", True, False)):
+        level(*arguments.split())
+        monkeypatch.setattr("sys.stderr.isatty", lambda terminal=terminal: terminal)
+        assert list(progress(range(3), 3, "seeds")) == [0, 1, 2]
+        assert ("seeds" in capsys.readouterr().err) == drawn
 
 
 def test_a_message_does_not_stand_behind_a_bar(level, monkeypatch, capsys):

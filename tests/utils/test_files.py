@@ -20,8 +20,9 @@ from PIL import Image
 
 import utils.files
 from data.artifacts import Seed, write_mask, write_seed
+from tests.project import refused
 from utils.errors import UserError
-from utils.files import atomic_path, is_whole, lock_folder, read_json, remove_leftovers, write_json, write_text
+from utils.files import atomic_path, digest, is_whole, lock_folder, read_json, remove_leftovers, write_json, write_text
 
 
 @pytest.fixture
@@ -82,11 +83,16 @@ def test_whole_files_are_known_from_cut_and_emptied_ones(tmp_path):
     assert is_whole(tmp_path / "a.txt")
 
 
-def test_damaged_json_is_nothing(tmp_path):
+def test_damaged_json_is_nothing_and_a_digest_is_that_of_the_value(tmp_path):
     assert read_json(tmp_path / "a.json") == {}
     for content in ("", "{", "[1]", "\x00", '{"a": 1'):
         (tmp_path / "a.json").write_text(content)
         assert read_json(tmp_path / "a.json") == {}
+    write_json(tmp_path / "a.json", {"ä": [1, None]})
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "ä": [\n    1,\n    null\n  ]\n}\n'
+    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1}) == digest({"a": 1, "b": (1, 2)})
+    different = [{"a": 1}, {"a": 2}, {"a": "1"}, {"a": None}, [1, 2], [2, 1], [[1], 2], "", None, 0.1, Path("x")]
+    assert len({digest(value) for value in different}) == len(different)
 
 
 def test_leftovers_of_the_dead_are_removed_and_nothing_else(tmp_path):
@@ -125,8 +131,7 @@ def test_a_disk_that_takes_nothing_is_a_users_matter(tmp_path, monkeypatch, numb
 
     monkeypatch.setattr(utils.files.os, "replace", full)
     message = rf"a\.json cannot be written \({os.strerror(number)}; .* GB free there\); make room"
-    with pytest.raises(UserError, match=message):
-        write_json(tmp_path / "a.json", [2])
+    refused(message, write_json, tmp_path / "a.json", [2])
     assert (tmp_path / "a.json").read_text().split() == ["[", "1", "]"]
     assert os.listdir(tmp_path) == ["a.json"]
 
@@ -145,11 +150,11 @@ def test_a_killed_process_gives_it_back_and_so_does_its_child_that_goes_on(tmp_p
     process.start()
     child = ours.recv()
     try:
-        with pytest.raises(UserError) as refused, lock_folder(tmp_path / "run", "--run"):
+        with pytest.raises(UserError) as caught, lock_folder(tmp_path / "run", "--run"):
             pytest.fail("two have it")
         here = re.escape(socket.gethostname())
         expected = rf"written by process {process.pid} on {here} since \d{{4}}-\d\d-\d\d .*--run"
-        assert re.search(expected, str(refused.value))
+        assert re.search(expected, str(caught.value))
         process.kill()
         process.join()
         os.kill(child, 0)
@@ -160,7 +165,7 @@ def test_a_killed_process_gives_it_back_and_so_does_its_child_that_goes_on(tmp_p
         os.kill(child, signal.SIGKILL)
 
 
-def test_it_is_free_after_an_error_and_not_within(tmp_path):
+def test_it_is_free_after_an_error_and_not_within_and_where_there_are_no_locks(tmp_path, monkeypatch, capsys):
     with contextlib.suppress(ZeroDivisionError), lock_folder(tmp_path, "--run"):
         with pytest.raises(UserError, match=f"process {os.getpid()} "), lock_folder(tmp_path, "--run"):
             pass
@@ -168,8 +173,6 @@ def test_it_is_free_after_an_error_and_not_within(tmp_path):
     with lock_folder(tmp_path, "--run"):
         pass
 
-
-def test_without_locks_it_goes_on_and_says_so_and_without_a_folder_it_is_a_users_matter(tmp_path, monkeypatch, capsys):
     def none(*args, **options):
         raise OSError(errno.ENOLCK, "No locks available")
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -30,16 +31,13 @@ def test_items_come_in_the_order_of_their_positions(workers, threads):
     assert list(read_once(Squares(), positions, workers, "squares", threads=threads)) == squares
 
 
-def test_threads_read_no_further_ahead_than_there_are_of_them():
+def test_threads_read_no_further_ahead_than_there_are_and_raise_what_goes_wrong_where_its_item_is_asked_for():
     squares = Squares()
     items = read_once(squares, range(100), 3, "squares", threads=True)
     assert [next(items), next(items)] == [0, 1]
     items.close()
     assert len(squares.read) <= 2 + 3
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
-
-
-def test_what_goes_wrong_in_a_thread_is_raised_where_its_item_is_asked_for():
     items = read_once(Squares(), [2, 3, 100, 4], 2, "squares", threads=True)
     assert [next(items), next(items)] == [4, 9]
     with pytest.raises(ZeroDivisionError):
@@ -54,15 +52,12 @@ def press() -> None:
 
 
 @pytest.fixture
-def press_at_forks():
+def press_at_forks(monkeypatch):
     """Ctrl-C reaches this process as soon as it has started another one."""
-    global pressed_at_forks
     if not hasattr(os, "register_at_fork"):
         pytest.skip("processes are not forked here")
     os.register_at_fork(after_in_parent=lambda: press() if pressed_at_forks else None)
-    pressed_at_forks = True
-    yield
-    pressed_at_forks = False
+    monkeypatch.setattr(sys.modules[__name__], "pressed_at_forks", True)
 
 
 def test_ctrl_c_while_a_loader_process_is_started_is_not_lost(press_at_forks):

@@ -63,13 +63,11 @@ def test_what_is_written_is_read(tmp_path):
     assert read_metrics(path) == {stage: [{"stage": stage, **row} for row in rows] for stage in ("cam", "segment")}
 
 
-@pytest.mark.parametrize(
-    ("epochs", "kept"), [([1, 2, 3, 1, 2], [3, 4]), ([1, 2, 2, 3], [0, 2, 3]), ([1, 2, 3, 2], [0, 3]), ([1, 1, 1], [2])]
-)
-def test_of_repeated_epochs_the_later_counts(tmp_path, epochs, kept):
-    for number, epoch in enumerate(epochs):
-        append_metrics(tmp_path / "m", "cam", {"epoch": epoch, "number": number})
-    assert [row["number"] for row in read_metrics(tmp_path / "m")["cam"]] == kept
+def test_of_repeated_epochs_the_later_counts(tmp_path):
+    for name, epochs, kept in (("a", [1, 2, 3, 1, 2], [3, 4]), ("b", [1, 2, 2, 3], [0, 2, 3]), ("c", [1, 1, 1], [2])):
+        for number, epoch in enumerate(epochs):
+            append_metrics(tmp_path / name, "cam", {"epoch": epoch, "number": number})
+        assert [row["number"] for row in read_metrics(tmp_path / name)["cam"]] == kept
 
 
 def test_a_last_line_that_was_cut_off_is_left_out_and_another_is_an_error(tmp_path):

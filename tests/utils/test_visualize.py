@@ -95,16 +95,11 @@ class TestSheets:
         assert heights[0] == heights[1]
 
 
-@pytest.fixture
-def no_fonts(monkeypatch):
+def test_latin_needs_no_font_of_the_system_and_what_none_has_becomes_a_question_mark(monkeypatch):
     monkeypatch.setattr(utils.visualize, "_system_fonts", lambda size: [])
     utils.visualize.font_for.cache_clear()
-    yield
-    utils.visualize.font_for.cache_clear()
-
-
-def test_latin_needs_no_font_of_the_system_and_what_none_has_becomes_a_question_mark(no_fonts):
     assert (drawable("cat, dog (2)"), drawable("cat 猫")) == ("cat, dog (2)", "cat ?")
+    utils.visualize.font_for.cache_clear()
 
 
 def test_a_font_of_the_system_is_taken_where_it_has_more_letters():
