@@ -47,14 +47,14 @@ FOUND: dict[str, list[tuple[int, int, Any]]] = {  # category id, is a crowd, seg
 @pytest.fixture
 def root(tmp_path) -> Path:
     """Images with two objects, a crowd and an object, a crowd alone, and nothing."""
+    put(tmp_path / "coco/val2017", *(f"{name}.jpg" for name in FOUND))
     images = [{"id": n, "file_name": f"{name}.jpg", "height": HEIGHT, "width": WIDTH} for n, name in enumerate(FOUND)]
-    rows = [(number, row) for number, found in enumerate(FOUND.values()) for row in found]
+    rows = [(number, *row) for number, found in enumerate(FOUND.values()) for row in found]
     annotations = [
         {"id": n, "image_id": image, "category_id": category, "iscrowd": crowd, "segmentation": outline, "area": 1.0}
-        for n, (image, (category, crowd, outline)) in enumerate(rows, 1)
+        for n, (image, category, crowd, outline) in enumerate(rows, 1)
     ]
     categories = [{"id": number, "name": category} for number, category in CATEGORIES.items()]
-    put(tmp_path / "coco/val2017", *(f"{name}.jpg" for name in FOUND))
     document = {"images": images[::-1], "annotations": annotations, "categories": categories}
     return put_json(tmp_path / "coco", VAL, document)
 
@@ -284,3 +284,6 @@ def test_what_tools_write_is_read_and_marks_on_all_annotations_of_a_class_are_re
     ignored = open_coco(tmp_path / "cvat", "default", rules=CocoRules(crowd="ignore"))
     assert ignored.label_counts() == {"cat": 0, "dog": 1}
     assert any("1 of 2 annotations are marked iscrowd" in note for note in ignored.notes)
+    put(tmp_path / "cvat", "images/3.jpg")
+    ignored = open_coco(tmp_path / "cvat", "default", rules=CocoRules(crowd="ignore"))
+    assert any("not in the file: 1, first 3.jpg" in note for note in ignored.notes)

@@ -74,14 +74,10 @@ def test_all_formats_say_the_same(data, tmp_path):
     put_json(tmp_path, "labelme/p0.json", labelme | {"shapes": [CAT], "version": "5"})
     assert values(tmp_path / "labelme") == expected.tolist()
 
-    coco = {
-        "images": [{"id": 7, "file_name": "p0.jpg", "height": 30, "width": 40}],
-        "categories": [{"id": 3, "name": "cat"}],
-        "annotations": [
-            {"id": 1, "image_id": 7, "category_id": 3, "segmentation": [[5, 6, 15, 6, 15, 12, 5, 12]]},
-            {"id": 2, "image_id": 7, "category_id": 3, "bbox": [0, 0, 40, 30], "iscrowd": 1},
-        ],
-    }
+    crowd = {"id": 2, "image_id": 7, "category_id": 3, "bbox": [0, 0, 40, 30], "iscrowd": 1}
+    outline = {"id": 1, "image_id": 7, "category_id": 3, "segmentation": [[5, 6, 15, 6, 15, 12, 5, 12]]}
+    images = [{"id": 7, "file_name": "p0.jpg", "height": 30, "width": 40}]
+    coco = {"images": images, "categories": [{"id": 3, "name": "cat"}], "annotations": [outline, crowd]}
     put_json(tmp_path, "coco.json", coco)
     assert values(tmp_path / "coco.json") == expected.tolist()
     coco["annotations"][0] = {"id": 1, "image_id": 7, "category_id": 3, "bbox": [5, 6, 10, 6]}
@@ -129,7 +125,7 @@ def test_hints_of_an_image_that_has_changed_or_lies_elsewhere_are_told(data, cap
     assert "first '/other/JPEGImages/p0.jpg'; they were found by the end of the path" in caplog.text
 
 
-def test_the_finer_shape_counts_whatever_the_order():
+def test_the_finer_shape_counts_whatever_the_order_and_a_class_is_not_drawn_outside_of_its_boxes():
     area, line = Shape("polygon", "cat", ((0, 0), (60, 0), (60, 40), (0, 40))), Shape("line", "b", ((5, 20), (55, 20)))
     point = Shape("point", "cat", ((30.0, 20.0),))
     shapes = [(area, 0), (line, -1), (point, 0)]
@@ -138,9 +134,6 @@ def test_the_finer_shape_counts_whatever_the_order():
     assert not lost
     assert (drawn.values[20, 30], drawn.values[20, 10], drawn.values[5, 5]) == (1, 0, 1)
     np.testing.assert_array_equal(draw(empty, shapes[::-1])[0].values, drawn.values)
-
-
-def test_a_class_is_not_drawn_outside_of_its_boxes():
     shapes = [(Shape("rectangle", "cat", ((10, 10), (20, 20))), 0), (Shape("point", "cat", ((10.0, 15.0),)), 0)]
     drawn, lost = draw(np.full((300, 300), IGNORE, np.uint8), shapes)
     assert not lost
@@ -180,13 +173,13 @@ def test_a_mistake_has_one_clear_message(data):
         refused(message, data.opened)
 
 
-@pytest.mark.parametrize("files", [1, 2])
-def test_hints_of_one_image_that_contradict_are_told_wherever_they_are(data, tmp_path, files):
+def test_hints_of_one_image_that_contradict_are_told_wherever_they_are(data, tmp_path):
     records = [{"image": "p0", "shapes": [shape("point", label, [9, 9])]} for label in ("cat", "background", "cat")]
-    for number, part in enumerate((records, []) if files == 1 else (records[:1], records[1:])):
-        put_json(tmp_path, f"hints/{number}.json", {"hints": part})
-    where = "0.json, record 1 and .*0.json, record 2" if files == 1 else "0.json, record 1 and .*1.json, record 1"
-    refused(rf"{where}.*: hints of image 'p0' contradict: one is wholly", data.opened, tmp_path / "hints")
+    for first, second, where in ((records, [], "0.json, record 2"), (records[:1], records[1:], "1.json, record 1")):
+        put_json(tmp_path, "hints/0.json", {"hints": first})
+        put_json(tmp_path, "hints/1.json", {"hints": second})
+        message = rf"0.json, record 1 and .*{where}.*: hints of image 'p0' contradict: one is wholly"
+        refused(message, data.opened, tmp_path / "hints")
 
 
 def test_another_file_or_folder_is_refused(data, tmp_path):

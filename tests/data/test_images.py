@@ -145,8 +145,9 @@ def test_an_image_of_more_pixels_than_the_limit_is_refused_and_a_bomb_without_be
         monkeypatch.setenv(LIMIT, "1200")
         assert read_image(path).size == (40, 30)
         monkeypatch.setenv(LIMIT, "1199")
+        message = rf"large\.{suffix} is of 40 x 30 pixels, above data.max_pixels \(1199\)"
         for least_side in (0, 8):
-            with pytest.raises(UnreadableImage, match=rf"large\.{suffix} is of 40 x 30 pixels, above .* \(1199\)"):
+            with pytest.raises(UnreadableImage, match=message):
                 read_image(path, least_side)
     # A few hundred bytes that say they are 10 gigapixels.
     (tmp_path / "bomb.png").write_bytes(png(100_000, 100_000, 8, 2, bytes(9999)))

@@ -202,12 +202,6 @@ class TestLeftOut:
         assert [record.mask for record in index.records] == [None, None]
         assert any("files of infer.py and train.py are left out: 6" in note for note in index.notes)
 
-    def test_images_that_are_not_in_a_coco_file_are_counted(self, tmp_path):
-        build("CVAT, COCO", tmp_path)
-        put(tmp_path, "images/3.jpg")
-        index = open_index(DataSettings(kind="coco", root=str(tmp_path)), "default")
-        assert any("not in the file: 1, first 3.jpg" in note for note in index.notes)
-
     def test_links_are_followed_and_loops_refused(self, tmp_path):
         put(tmp_path / "disk", "1.jpg", "more/2.jpg")
         root = put(tmp_path / "root", "dog/1.jpg", "cat/deep/1.jpg")

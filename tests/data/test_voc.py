@@ -245,10 +245,8 @@ class TestNpy:
             (root / "cls_labels.npy").write_bytes(npy(content))
             refused(r"cls_labels\.npy: expected a dictionary.*system is not an array", opened, root)
         assert not (tmp_path / "harm").exists()
-        for vector in (
-            *(Builds(np.ndarray, (10**13,)), Builds(np.dtype, "O"), Builds(np.dtype, "f8,f8")),
-            *([[1, 0, 1]] * 3, np.array([None] * 3), "101", np.ones(5)),
-            *(np.array([0.3, 0, 1]), np.array([np.nan, 0, 1])),  # scores
-        ):
+        built = (Builds(np.ndarray, (10**13,)), Builds(np.dtype, "O"), Builds(np.dtype, "f8,f8"))
+        scores = (np.array([0.3, 0, 1]), np.array([np.nan, 0, 1]))
+        for vector in (*built, [[1, 0, 1]] * 3, np.array([None] * 3), "101", np.ones(5), *scores):
             (root / "cls_labels.npy").write_bytes(npy({"p0": vector, "p1": vector}))
             refused(r"cls_labels\.npy: (expected a dictionary|image 'p0' has a vector)", opened, root)

@@ -148,16 +148,14 @@ def test_loader_processes_change_nothing_and_another_precision_something(new_run
 def test_a_state_that_does_not_belong_is_ignored(new_run, undisturbed, spoil):
     with pytest.raises(Stopped):
         train(new_run(), at(8, stop))
-    run = new_run()
-    path = run.path("toy.last.pth")
+    path = new_run().path("toy.last.pth")
     state = torch.load(path, weights_only=True)
+    other = {"of another fingerprint": state | {"fingerprint": "other"}, "not a state": [1]}
+    torch.save(other.get(spoil, {name: state[name] for name in state if name != "totals"}), path)
     if spoil == "damaged":
         path.write_bytes(path.read_bytes()[:200])
-    else:
-        other = {"of another fingerprint": state | {"fingerprint": "other"}, "not a state": [1]}
-        torch.save(other.get(spoil, {name: state[name] for name in state if name != "totals"}), path)
-    assert same(train(run)[0], undisturbed[0])
-    assert "resumed" not in run.path("log.txt").read_text()
+    assert same(train(new_run())[0], undisturbed[0])
+    assert "resumed" not in new_run().path("log.txt").read_text()
 
 
 class Two(nn.Module):
@@ -180,7 +178,7 @@ class Two(nn.Module):
 PLAIN = {"lr_head_factor": 1.0, "momentum": 0.0, "weight_decay": 0.0}
 
 
-def test_the_learning_rates_follow_the_poly_schedule(new_run):
+def test_the_learning_rates_follow_the_poly_schedule_and_gradients_are_shortened_together_and_not_turned(new_run):
     seen, network = [], Two()
 
     def terms(network: Two, batch: dict) -> dict[str, torch.Tensor]:
@@ -193,14 +191,11 @@ def test_the_learning_rates_follow_the_poly_schedule(new_run):
     moved = torch.stack(seen) - torch.stack([*seen[1:], network.weights()])
     factor = (1 - torch.arange(steps) / steps).double() ** 2
     torch.testing.assert_close(moved, factor[:, None] * torch.tensor([0.3, 3.0]).double(), rtol=1e-5, atol=1e-9)
-
-
-def test_gradients_are_shortened_together_and_not_turned(new_run):
     network = Two()
     before = network.weights()
     data = TrainingData(Numbers(), TrainingSampler(BATCH, BATCH, seed=3))
     once = plan(epochs=1, lr=1.0, clip=0.5, **PLAIN)
-    train_network(new_run(), once, network, data, lambda network, batch: {"sum": 1000 * network()})
+    train_network(new_run("clipped"), once, network, data, lambda network, batch: {"sum": 1000 * network()})
     assert (before - network.weights()).tolist() == pytest.approx([0.5 / math.sqrt(2)] * 2, rel=1e-4)
 
 
@@ -274,7 +269,7 @@ def watched(run: Run, *scores: float, every: int = 1, keep_best: bool = True) ->
     return train(run, own=replace(plan(), watch=watch))[0], watch
 
 
-def test_watching_changes_no_training_and_the_best_epoch_is_kept(new_run, undisturbed):
+def test_watching_changes_no_training_and_the_best_epoch_is_kept_and_remembered_where_it_goes_on(new_run, undisturbed):
     run = new_run("last")
     assert same(watched(run, 0.25, 0.5, every=2, keep_best=False)[0], undisturbed[0])
     assert [row.get("miou") for row in metrics(run)] == [None, 0.25, 0.5]  # the last epoch always has one
@@ -282,12 +277,9 @@ def test_watching_changes_no_training_and_the_best_epoch_is_kept(new_run, undist
     network, watch = watched(new_run(), 0.1, 0.3, 0.2)
     assert watch.best_epoch == 2
     assert all(torch.equal(value, watch.score.seen[1][name]) for name, value in network.state_dict().items())
-
-
-def test_a_training_that_goes_on_remembers_the_best_epoch(new_run):
     whole, _ = watched(new_run("whole"), 0.3, 0.2, 0.1)
     with pytest.raises(IndexError):  # no score for the second epoch
-        watched(new_run(), 0.3)
-    network, watch = watched(new_run(), 0.2, 0.1)
+        watched(new_run("stopped"), 0.3)
+    network, watch = watched(new_run("stopped"), 0.2, 0.1)
     assert same(network, whole)
     assert watch.best_epoch == 1

@@ -183,7 +183,7 @@ def test_the_record_of_a_stage_keeps_what_it_was_made_with(toys):
     assert [name for name, row in record_of(toys).items() if row["made_with"]["commit"].startswith("older")] == ["a"]
 
 
-def test_changed_code_is_reported_and_runs_nothing(toys, capsys):
+def test_changed_code_is_reported_and_runs_nothing_and_what_is_made_anew_by_it_changes_what_is_behind(toys, capsys):
     toys()
     capsys.readouterr()
     toys.code["b"] = "second"
@@ -197,10 +197,6 @@ def test_changed_code_is_reported_and_runs_nothing(toys, capsys):
     toys.code["b"] = "first"
     toys("seed=1")
     assert "code" not in capsys.readouterr().out
-
-
-def test_what_is_made_anew_by_other_code_changes_what_is_behind_it(toys):
-    toys()
     for code, redo in (("second", ()), ("third", ("changed",))):
         toys.code["b"] = code
         assert toys("prm.hi=0.6", redo=redo) == ["b", "c", "d"]
