@@ -52,7 +52,7 @@ def test_what_does_not_fit_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_damaged_files_are_named(tmp_path):
+def test_damaged_files_and_those_of_another_kind_are_named_and_no_more_is_unpacked_than_a_seed_takes(tmp_path):
     write_seed(tmp_path / "a.npz", make_seed(80, 100))
     write_mask(tmp_path / "a.png", np.random.default_rng(0).integers(0, 21, (40, 40)))
     seed, mask = ((tmp_path / name).read_bytes() for name in ("a.npz", "a.png"))
@@ -66,12 +66,6 @@ def test_damaged_files_are_named(tmp_path):
     for variant in (b"class", *(mask[:length] for length in lengths)):
         (tmp_path / "a.png").write_bytes(variant)
         refused(r"mask .*a\.png cannot be decoded", read_mask, tmp_path / "a.png")
-
-
-ARRAYS = {"classes": np.array([0]), "maps": np.zeros((1, 9, 13), np.uint8), "size": np.array([35, 50])}
-
-
-def test_files_of_another_kind_are_refused_and_no_more_is_unpacked_than_a_seed_takes(tmp_path):
     for changed, reason in (
         ({"classes": None}, ""),
         ({"maps": np.zeros((2, 9, 13), np.uint8)}, "'maps' is uint8"),
@@ -91,6 +85,9 @@ def test_files_of_another_kind_are_refused_and_no_more_is_unpacked_than_a_seed_t
         arrays = {name: values for name, values in (ARRAYS | changed).items() if values is not None}
         np.savez_compressed(tmp_path / "a.npz", **arrays)
         refused(rf"a\.npz is damaged or of another kind \(\w+: .*{reason}", read_seed, tmp_path / "a.npz")
+
+
+ARRAYS = {"classes": np.array([0]), "maps": np.zeros((1, 9, 13), np.uint8), "size": np.array([35, 50])}
 
 
 def test_seeds_and_masks_of_too_large_images_are_refused(tmp_path, monkeypatch):

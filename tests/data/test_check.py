@@ -239,10 +239,11 @@ def test_a_series_of_12_bits_is_refused_and_read_with_its_range(tmp_path):
 
 def test_bands_and_nan_are_told(tmp_path):
     tifffile = pytest.importorskip("tifffile")
-    for name in ("cat/1.png", "dog/a.tif", "dog/b.tif"):
-        put(tmp_path / name)
-        if name.endswith("tif"):
-            tifffile.imwrite(tmp_path / name, np.ones((6, 8, 6), np.uint8), photometric="minisblack")
+    put(tmp_path / "cat/1.png")
+    put(tmp_path / "dog/1.png")
+    for name in ("dog/a.tif", "dog/b.tif"):
+        six_bands = np.ones((6, 8, 6), np.uint8)
+        tifffile.imwrite(tmp_path / name, six_bands, photometric="minisblack", planarconfig="contig")
     (problem,) = check(settings(tmp_path)).problems
     assert "data.bands=[3, 2, 1]" in problem
     assert "(2 such)" in problem
@@ -253,5 +254,8 @@ def test_bands_and_nan_are_told(tmp_path):
 def test_letters_that_no_font_has_are_numbered(pets, tmp_path):
     (pets / "cat").rename(pets / "\ue000")
     findings = check(settings(pets))
-    assert any("contact_sheet.jpg numbers 1 classes" in note for note in findings.notes)
+    assert any(
+        "contact_sheet.jpg numbers 1 classes, because no font here has the letters of \ue000" in note
+        for note in findings.notes
+    )
     draw(findings, class_palette(DataSettings(), findings.class_names), tmp_path / "sheet.jpg")

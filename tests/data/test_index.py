@@ -30,7 +30,7 @@ def test_settings_that_a_kind_of_data_does_not_read_are_refused(tmp_path):
             open_index(DataSettings(kind=kind, root=str(tmp_path), **{setting: value}), "val", masks=True)
 
 
-def test_the_order_of_a_file_is_that_of_the_classes(tmp_path):
+def test_the_order_of_a_file_is_that_of_the_classes_and_numbers_are_in_natural_order(tmp_path):
     root = put(tmp_path / "own", "cat/1.jpg", "dog/1.jpg")
     lines = "dog\ncat\n", "0 dog\n1 cat\n", "0: dog\n1: cat\n", "background\ndog\ncat\n", "id,name\n1,dog\n2,cat\n"
     for text in (*lines, "# label:color_rgb:parts:actions\nbackground:0,0,0::\ndog:128,0,0::\ncat:0,128,0::\n"):
@@ -39,8 +39,6 @@ def test_the_order_of_a_file_is_that_of_the_classes(tmp_path):
     data = DataSettings(kind="folder", root=str(root), classes=(str(path),))
     assert open_index(data, "all").class_names == ("dog", "cat")
 
-
-def test_a_file_without_different_names_is_refused_and_numbers_are_in_natural_order(tmp_path):
     def read(text: str) -> tuple[str, ...]:
         return read_class_names(put_text(tmp_path, "names.txt", text) / "names.txt")
 

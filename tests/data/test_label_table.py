@@ -1,5 +1,3 @@
-import pytest
-
 from data.faults import refuse
 from data.folder import open_folder
 from data.label_table import LabelTable, read_label_table
@@ -20,7 +18,7 @@ def labels_of(folder, *cells: str, known: tuple[str, ...] = ()):
     return [row.labels for row in table.rows], " ".join(table.notes)
 
 
-def test_separators_and_lists_are_read_where_their_parts_are_classes(tmp_path):
+def test_cells_of_several_labels_are_read_where_their_parts_are_classes_and_quotes_and_empty_cells(tmp_path):
     for both in ("cat;dog", "cat, dog", "cat|dog", "cat dog", "cat/dog", "cat + dog", "cat, dog|cat"):
         assert labels_of(tmp_path, "cat", "dog", both) == ([{"cat"}, {"dog"}, {"cat", "dog"}], "")
         assert labels_of(tmp_path, both, known=("dog", "cat")) == ([{"cat", "dog"}], "")
@@ -29,9 +27,6 @@ def test_separators_and_lists_are_read_where_their_parts_are_classes(tmp_path):
     polygon = '[{"points": [[12.5, 3], [4, 5]], "closed": true, "polygonlabels": ["cat"], "original_width": 32}]'
     brush = '[{"format": "rle", "rle": [0, 1, 33], "brushlabels": ["cat", "dog"]}]'
     assert labels_of(tmp_path, polygon, brush, "[]")[0] == [{"cat"}, {"cat", "dog"}, set()]  # no number is a class
-
-
-def test_quotes_empty_cells_and_names_of_several_words(tmp_path):
     found, notes = labels_of(tmp_path, "'cat'", '"dog"', "", "nan", "None", "[]")
     assert found == [{"cat"}, {"dog"}, set(), set(), set(), set()]
     assert "cells that are read as no label: 3" in notes
@@ -43,34 +38,29 @@ def test_quotes_empty_cells_and_names_of_several_words(tmp_path):
     assert "other labels have some of their words: 2" in labels_of(tmp_path, "clear primary", "haze primary")[1]
 
 
-def test_what_may_be_several_labels_is_named(tmp_path):
+def test_what_may_be_several_labels_or_a_vector_is_named(tmp_path):
     for odd in ("fox|hen", "fox, hen"):
         refused(r"labels\.csv, line 3: separate labels .* found 'fox.*data\.classes", labels_of, tmp_path, "cat", odd)
     words = ("a", "b", "c", "d")
     pairs = [f"{first} {second}" for first in words for second in words if first < second]
     refused(r"look like several, separated by spaces.*data\.classes=\[a, b, c, \.\.\.\]", labels_of, tmp_path, *pairs)
     assert labels_of(tmp_path, *pairs, known=words)[0][0] == {"a", "b"}
-
-
-def test_a_vector_of_zeros_and_ones_in_a_cell_is_no_list_of_labels(tmp_path):
     for cells in (("[1, 0, 1]", "[0, 0, 1]", ""), ("[1. 0. 1.]", "[0. 1. 0.]"), ("1 0", "0 1")):
         refused(r"line 2: the labels look like a 0 or 1 for each class.*image,cat,dog", labels_of, tmp_path, *cells)
     assert labels_of(tmp_path, "[1, 0]", "[1]", known=("0", "1"))[0] == [{"0", "1"}, {"1"}]
     assert labels_of(tmp_path, "0 1", "0", "1")[0] == [{"0", "1"}, {"0"}, {"1"}]
 
 
-@pytest.mark.parametrize("rest", [("class", "cat"), ("cat,dog", "1,0")])
-def test_a_column_of_lists_divides_the_images_and_is_no_class(tmp_path, rest):
-    header, cells = rest
-    splits = ("train", "Valid", "test", "train", "")
-    rows = "".join(f"{number}.jpg,{split},{cells}\n" for number, split in enumerate(splits))
-    table = read(tmp_path, f"image,Split,{header}\n{rows}")
-    assert [row.labels for row in table.rows] == [{"cat"}] * 5
-    assert ([row.split for row in table.rows], table.notes) == (["train", "val", "test", "train", ""], [])
+def test_a_column_of_lists_divides_the_images_and_is_no_class(tmp_path):
     put(tmp_path, *(f"{number}.jpg" for number in range(5)))
-    assert [record.name for record in open_folder(tmp_path, "train").records] == ["0", "3"]
-    assert [record.name for record in open_folder(tmp_path, "val").records] == ["1"]
-    assert len(open_folder(tmp_path, "all")) == 5
+    splits = ("train", "Valid", "test", "train", "")
+    for header, cells in (("class", "cat"), ("cat,dog", "1,0")):
+        rows = "".join(f"{number}.jpg,{split},{cells}\n" for number, split in enumerate(splits))
+        table = read(tmp_path, f"image,Split,{header}\n{rows}")
+        assert [row.labels for row in table.rows] == [{"cat"}] * 5
+        assert ([row.split for row in table.rows], table.notes) == (["train", "val", "test", "train", ""], [])
+        for name, expected in (("train", ["0", "3"]), ("val", ["1"]), ("all", ["0", "1", "2", "3", "4"])):
+            assert [record.name for record in open_folder(tmp_path, name).records] == expected
 
 
 UNUSED, OBJECTS = "columns that are not used", "rows of objects are the labels of 2 images"

@@ -99,15 +99,12 @@ def test_a_series_of_fewer_bits_than_its_files_is_refused_with_the_line_to_add(t
         assert range_line(*ends) == f"--set 'data.range=[{line}]'"
 
 
-def test_images_of_twelve_bits_among_those_of_sixteen_are_told_at_every_opening(tmp_path, caplog):
+def test_images_of_twelve_bits_among_those_of_sixteen_are_told_and_those_of_eight_have_no_depth(tmp_path, caplog):
     for number, highest in enumerate((4095, 65535, 60000)):
         (tmp_path / "cat").mkdir(exist_ok=True)
         tifffile.imwrite(tmp_path / f"cat/{number}.tif", np.rint(RAMP * highest).astype(np.uint16))
     open_index(DataSettings(kind="folder", root=str(tmp_path)), "all")
     assert "16 bits with no value above 4095, while others reach 65535: 1, first" in caplog.text
-
-
-def test_images_of_eight_bits_have_no_depth_and_some_images_show_nothing(tmp_path):
     for mode in ("L", "RGB", "RGBA", "P", "1", "CMYK"):
         Image.new(mode, (4, 4)).save(tmp_path / "a.tif")
         assert depth_of(tmp_path / "a.tif") is None

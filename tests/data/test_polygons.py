@@ -38,7 +38,10 @@ def signed_area(polygon: np.ndarray) -> float:
     return 0.5 * float(x @ np.roll(y, -1) - np.roll(x, -1) @ y)
 
 
-def test_unsmoothed_polygons_are_the_very_pixels(monkeypatch):
+def test_smoothed_polygons_keep_to_their_pixels_and_unsmoothed_ones_are_the_very_pixels(monkeypatch):
+    for least, regions in ((0.97, random_regions(60)), (LEAST_IOU, shapes().values())):
+        for region in regions:
+            assert iou(fill_polygons(region_polygons(region), *region.shape), region) >= (least if region.any() else 0)
     monkeypatch.setattr(polygons_module, "TOLERANCES", ())
     assert region_polygons(np.zeros((5, 7), bool)) == []
     for region in [*random_regions(60), *shapes().values()]:
@@ -46,12 +49,6 @@ def test_unsmoothed_polygons_are_the_very_pixels(monkeypatch):
         assert np.array_equal(fill_polygons(found, *region.shape), region)
         assert abs(sum(map(signed_area, found))) == region.sum()  # holes are wound the other way round
         assert all(len(polygon) >= 4 for polygon in found)
-
-
-def test_smoothed_ones_keep_to_their_pixels_thin_things_and_holes_too():
-    for least, regions in ((0.97, random_regions(60)), (LEAST_IOU, shapes().values())):
-        for region in regions:
-            assert iou(fill_polygons(region_polygons(region), *region.shape), region) >= (least if region.any() else 0)
 
 
 def test_parts_and_rings_are_polygons_of_their_own_and_a_round_outline_is_smoothed(monkeypatch):

@@ -82,9 +82,8 @@ def test_other_numbers_generate_anew_and_leave_nothing_behind(root: Path, tmp_pa
     folder = Path(shutil.copytree(root, tmp_path / "shapes"))
     for train, val, size in ((TRAIN - 1, VAL, SIZE), (TRAIN - 1, VAL + 1, SIZE), (TRAIN - 1, VAL + 1, SIZE + 8)):
         index = open_shapes(folder, "val", train, val, size, masks=True)
-        assert len(index) == val
-        for part in ("JPEGImages", "SegmentationClass"):
-            assert len(list((folder / part).iterdir())) == train + val
+        counts = [len(list((folder / part).iterdir())) for part in ("JPEGImages", "SegmentationClass")]
+        assert (len(index), counts) == (val, [train + val] * 2)
         assert max(read_image(index.records[0].image).size) == size
 
 

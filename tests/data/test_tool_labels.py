@@ -3,7 +3,7 @@ from tests.data.layouts_of_tools import build, labels_of, of_label_studio, put, 
 from tests.project import refused
 
 
-def test_the_indices_of_yolo_are_those_of_its_names(tmp_path):
+def test_the_indices_of_yolo_are_those_of_its_names_and_boxes_without_area_and_with_scores_are_told(tmp_path):
     root = build("YOLO", tmp_path)
     put_text(root, "train/labels/b.txt", "2 0.5 0.5 0.2 0.2\n")
     put_text(root, "train/labels/a.txt", "1 0.5 0.5 0.2 0.2\n")
@@ -13,22 +13,6 @@ def test_the_indices_of_yolo_are_those_of_its_names(tmp_path):
     assert labels_of(index) == {"train/images/a": {"cat"}, "train/images/b": {"dog"}}
     put_text(root, "train/labels/a.txt", "0 0.5 0.5 0.2 0.2\n")
     refused(r"a\.txt, line 1: expected the index of a class, 1\.\.2, and a box", open_folder, root, "train")
-
-
-def test_names_of_yolo_that_differ_or_begin_with_background_move_no_index(tmp_path):
-    root = put(tmp_path, "images/1.jpg", "images/2.jpg")
-    put_text(root, "labels/1.txt", "1 0.5 0.5 0.2 0.2\n")
-    put_text(root, "labels/2.txt", "2 0.5 0.5 0.2 0.2\n")
-    put_text(root, "classes.txt", "background\ncat\ndog\n")
-    assert labels_of(open_folder(root)) == {"images/1": {"cat"}, "images/2": {"dog"}}
-    put_text(root, "data.yaml", "names: [background, dog, cat]\n")
-    refused(r"data\.yaml and classes\.txt name different classes for YOLO's boxes; remove", open_folder, root)
-    (root / "classes.txt").unlink()
-    put_text(root, "data.yaml", "names: [a, cat, cat]\n")
-    refused("has two classes called 'cat'", open_folder, root)
-
-
-def test_boxes_without_area_and_with_scores_are_told(tmp_path):
     root = build("YOLO", tmp_path)
     put_text(root, "train/labels/a.txt", "0 0.5 0.5 0 0\n1 0.5 0.5 0.2 0.2 0.31\n")
     put_text(root, "train/labels/b.txt", "0 0.1 0.1 0.5 0.1 0.5 0.5\n")  # an outline
@@ -36,6 +20,20 @@ def test_boxes_without_area_and_with_scores_are_told(tmp_path):
     assert labels_of(index) == {"train/images/a": {"dog"}, "train/images/b": {"cat"}}
     assert "boxes without an area: 1" in " ".join(index.notes)
     assert "boxes with a score, as of a network: 1, first train/labels/a.txt, line 2" in " ".join(index.notes)
+
+
+def test_names_of_yolo_that_differ_or_begin_with_background_move_no_index(tmp_path):
+    root = put(tmp_path, "images/1.jpg", "images/2.jpg")
+    for number in (1, 2):
+        put_text(root, f"labels/{number}.txt", f"{number} 0.5 0.5 0.2 0.2\n")
+    put_text(root, "classes.txt", "background\ncat\ndog\n")
+    assert labels_of(open_folder(root)) == {"images/1": {"cat"}, "images/2": {"dog"}}
+    put_text(root, "data.yaml", "names: [background, dog, cat]\n")
+    message = r"data\.yaml and classes\.txt name different classes for YOLO's boxes; remove"
+    refused(message, open_folder, root)
+    (root / "classes.txt").unlink()
+    put_text(root, "data.yaml", "names: [a, cat, cat]\n")
+    refused("has two classes called 'cat'", open_folder, root)
 
 
 def test_captions_beside_images_of_class_folders_are_no_boxes(tmp_path):
@@ -50,15 +48,12 @@ def test_captions_beside_images_of_class_folders_are_no_boxes(tmp_path):
     assert (index.class_names, "class folders are not read" in "".join(index.notes)) == (("lynx",), True)
 
 
-def test_records_of_json_may_name_their_list(tmp_path):
+def test_records_of_json_may_name_their_list_and_answers_to_two_questions_are_told(tmp_path):
     put(tmp_path, "1.jpg", "2.jpg")
     splits = ((1, "train"), (2, "val"))
     records = [{"file_name": f"{n}.jpg", "Class Name": "cat", "Split": split} for n, split in splits]
     put_json(tmp_path, "labels.json", records)
     assert [list(labels_of(open_folder(tmp_path, name))) for name in ("train", "val")] == [["1"], ["2"]]
-
-
-def test_answers_to_two_questions_and_tasks_without_annotations_are_told(tmp_path):
     put(tmp_path, "1.jpg")
     answers = [{"type": "choices", "from_name": key, "value": {"choices": [key]}} for key in ("kind", "quality")]
     task = {"data": {"image": "1.jpg"}, "annotations": [{"result": answers}]}

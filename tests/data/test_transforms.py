@@ -72,29 +72,6 @@ def test_a_crop_is_the_one_that_resizing_and_mirroring_whole_would_give():
             assert (difference > 0).mean() < 0.05
 
 
-def test_crops_travel_as_bytes_and_are_normalised_where_images_are_and_zero_elsewhere():
-    """By the one normalisation, to the last bit; sizes differ, and what is not the crop's stays."""
-    for size in ((60, 80), (10, 12), (200, 12), (1, 1)):
-        crop = RandomCrop(crop_size=48, mean=MEAN, std=STD, scale_range=(0.3, 1.2))
-        items = [{**crop(*coordinates(*size), random), "name": str(n)} for n, random in enumerate(draws(8))]
-        batch = default_collate(items)
-        kinds = {name: values.dtype for name, values in batch.items() if name != "name"}
-        assert kinds == {"pixels": torch.uint8, "covered": torch.int64, "mask": torch.uint8}
-        unpacked = crop.unpack(batch)
-        assert unpacked.keys() == {"image", "mask", "name"}
-        assert unpacked["name"] == batch["name"]
-        assert batch.keys() == {"pixels", "covered", "mask", "name"}  # is left as it was
-        assert unpacked["image"].is_contiguous(memory_format=torch.channels_last)
-        assert unpacked["mask"].dtype == torch.int64
-        assert torch.equal(unpacked["mask"], batch["mask"].long())
-        covered = batch["mask"] != IGNORE
-        for inside, (left, top, right, bottom) in zip(covered, batch["covered"].tolist(), strict=True):
-            assert inside[top:bottom, left:right].all()
-            assert 0 < inside.sum() == (right - left) * (bottom - top)
-        expected = normalise(batch["pixels"].permute(0, 3, 1, 2), MEAN, STD) * covered[:, None]
-        assert torch.equal(unpacked["image"], expected)
-
-
 FACTORS = [(1.0, 1.0, 1.0), (1.3, 1.0, 1.0), (1.0, 0.7, 1.0), (1.0, 1.0, 1.3), (1.3, 1.3, 0.7), (0.7, 1.2, 1.3)]
 
 
@@ -118,12 +95,31 @@ def test_jitter_has_the_formulas_of_its_steps_moves_nothing_and_follows_from_its
         assert not torch.equal(plain["image"], other["image"])
 
 
-def test_normalise_can_be_undone():
+def test_crops_travel_as_bytes_and_are_normalised_where_images_are_which_can_be_undone():
     image = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)
     normal = normalise(image, MEAN, STD)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     assert torch.equal(((normal * std + mean) * 255).round().to(torch.uint8), image)
     assert torch.equal(normalise(image[1], MEAN, STD), normal[1])
+    for size in ((60, 80), (10, 12), (200, 12), (1, 1)):
+        crop = RandomCrop(crop_size=48, mean=MEAN, std=STD, scale_range=(0.3, 1.2))
+        items = [{**crop(*coordinates(*size), random), "name": str(n)} for n, random in enumerate(draws(8))]
+        batch = default_collate(items)
+        kinds = {name: values.dtype for name, values in batch.items() if name != "name"}
+        assert kinds == {"pixels": torch.uint8, "covered": torch.int64, "mask": torch.uint8}
+        unpacked = crop.unpack(batch)
+        assert unpacked.keys() == {"image", "mask", "name"}
+        assert unpacked["name"] == batch["name"]
+        assert batch.keys() == {"pixels", "covered", "mask", "name"}  # is left as it was
+        assert unpacked["image"].is_contiguous(memory_format=torch.channels_last)
+        assert unpacked["mask"].dtype == torch.int64
+        assert torch.equal(unpacked["mask"], batch["mask"].long())
+        covered = batch["mask"] != IGNORE
+        for inside, (left, top, right, bottom) in zip(covered, batch["covered"].tolist(), strict=True):
+            assert inside[top:bottom, left:right].all()
+            assert 0 < inside.sum() == (right - left) * (bottom - top)
+        expected = normalise(batch["pixels"].permute(0, 3, 1, 2), MEAN, STD) * covered[:, None]
+        assert torch.equal(unpacked["image"], expected)
 
 
 def noisy(side: int) -> tuple[Image.Image, Image.Image, np.ndarray]:

@@ -59,7 +59,7 @@ def test_masks_of_one_class_that_hold_255_and_masks_without_background_are_told(
         assert judge(rows(*given), RULE, NAMES).notes == []
 
 
-def test_palettes_that_number_their_colours_anew_in_each_mask_are_refused():
+def test_palettes_of_other_numbers_or_colours_than_the_classes_are_told_or_refused():
     red, green = "#ff0000", "#00ff00"
     given = [((0,), (0, 1))] * 3 + [((1,), (0, 1))] * 3
     colours = [((0, BLACK), (1, red))] * 3 + [((0, BLACK), (1, green))] * 3
@@ -67,6 +67,16 @@ def test_palettes_that_number_their_colours_anew_in_each_mask_are_refused():
     assert "value 1 has different colours in the palettes" in problem
     assert f'{{"{BLACK}": background, "{green}": dog, "{red}": cat}}' in problem
     assert judge(rows(*given[:3], colours=colours[:3]), RULE, NAMES).problems == []
+    swapped = ((0, BLACK), (1, DOG), (2, CAT))
+    verdict = judge(rows(OF_CAT, OF_DOG, colours=[swapped] * 2), RULE, NAMES)
+    assert verdict.problems == []  # labels agree with the values, so it is only told
+    assert f'{{"{BLACK}": background, "{DOG}": dog, "{CAT}": cat}}' in verdict.notes[0]
+    verdict = judge(rows(*[((0,), (0, 2))] * 3, colours=[swapped] * 3), RULE, NAMES)
+    assert "to read masks by colour" in verdict.problems[0]  # labels and palette both say so
+    verdict = judge(rows(OF_CAT, colours=[((0, CAT), (1, BLACK))]), RULE, NAMES)
+    assert "value 0 has #800000, the colour of cat" in verdict.problems[0]
+    for own in (((0, "#ffffff"), (1, "#123456")), ((0, BLACK), (1, CAT))):
+        assert judge(rows(OF_CAT, colours=[own]), RULE, NAMES).notes == []
 
 
 def test_ignore_alone_needs_no_mapping_where_a_setting_has_one_and_faults_of_one_cause_are_one_problem():
@@ -110,19 +120,6 @@ def test_values_of_no_class_are_told_once_with_the_line_to_add():
     given = rows(*[((0,), (3, 4))] * 3)
     assert "{3: CLASS, 4: CLASS}" in judge(given, RULE, NAMES).problems[0]
     assert "{0: background, 3: cat, 4: cat}" in judge(rows(*[((0,), (0, 3, 4))] * 3), RULE, NAMES).problems[0]
-
-
-def test_palettes_with_the_classes_colours_at_other_values():
-    swapped = ((0, BLACK), (1, DOG), (2, CAT))
-    verdict = judge(rows(OF_CAT, OF_DOG, colours=[swapped] * 2), RULE, NAMES)
-    assert verdict.problems == []  # labels agree with the values, so it is only told
-    assert f'{{"{BLACK}": background, "{DOG}": dog, "{CAT}": cat}}' in verdict.notes[0]
-    verdict = judge(rows(*[((0,), (0, 2))] * 3, colours=[swapped] * 3), RULE, NAMES)
-    assert "to read masks by colour" in verdict.problems[0]  # labels and palette both say so
-    verdict = judge(rows(OF_CAT, colours=[((0, CAT), (1, BLACK))]), RULE, NAMES)
-    assert "value 0 has #800000, the colour of cat" in verdict.problems[0]
-    for own in (((0, "#ffffff"), (1, "#123456")), ((0, BLACK), (1, CAT))):
-        assert judge(rows(OF_CAT, colours=[own]), RULE, NAMES).notes == []
 
 
 def test_objects_around_background_may_have_changed_places(tmp_path):

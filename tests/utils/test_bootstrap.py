@@ -44,7 +44,7 @@ def test_figures_are_those_of_the_confusion_matrix_and_one_without_truth_has_no_
     assert intervals_of(counts)["miou"] == (1.0, 1.0)
 
 
-def test_draws_are_those_of_a_plain_loop(monkeypatch):
+def test_draws_are_those_of_a_plain_loop_whatever_the_chunk_and_other_images_are_refused(monkeypatch):
     monkeypatch.setattr(bootstrap, "DRAWS", 60)
     a, b = paired(12, (0.2, 0.1))
     found = compare_counts(a, b)
@@ -58,16 +58,6 @@ def test_draws_are_those_of_a_plain_loop(monkeypatch):
     assert found["miou"].not_better == np.mean(np.array(differences) <= 0)
     same = compare_counts(a, a)["miou"]
     assert (same.not_better, same.is_clear) == (1, False)
-
-
-def test_a_small_gain_on_few_images_is_no_gain_but_on_many_it_is():
-    few, many = (compare_counts(*paired(count, (0.15, 0.13), seed=2))["miou"] for count in (20, 1000))
-    assert (few.is_clear, many.is_clear) == (False, True)
-    assert many.difference > 0
-    assert (few.high - few.low) / (many.high - many.low) == pytest.approx((1000 / 20) ** 0.5, rel=0.35)
-
-
-def test_other_images_are_refused_and_the_answer_is_the_same_whatever_the_chunk(monkeypatch):
     a, b = paired(15, (0.2, 0.18))
     for others in (b[:4], b[::-1]):
         with pytest.raises(ValueError, match="same images"):
@@ -76,3 +66,10 @@ def test_other_images_are_refused_and_the_answer_is_the_same_whatever_the_chunk(
     assert compare_counts(a, b) == one
     monkeypatch.setattr(bootstrap, "CHUNK", 7)
     assert compare_counts(a, b)["miou"].low == pytest.approx(one["miou"].low)
+
+
+def test_a_small_gain_on_few_images_is_no_gain_but_on_many_it_is():
+    few, many = (compare_counts(*paired(count, (0.15, 0.13), seed=2))["miou"] for count in (20, 1000))
+    assert (few.is_clear, many.is_clear) == (False, True)
+    assert many.difference > 0
+    assert (few.high - few.low) / (many.high - many.low) == pytest.approx((1000 / 20) ** 0.5, rel=0.35)

@@ -51,7 +51,7 @@ def test_plain_values_and_references():
 OBJECTS = ["!!python/object/apply:os.system ['false']", "!!python/name:os.system", "{[1]: 2}"]
 
 
-@pytest.mark.parametrize("text", ["[" * 1000, *OBJECTS, "2020-13-45", "9" * 5000, "!!int a", "!!bool a", "\x00", "="])
+@pytest.mark.parametrize("text", ["[" * 600, *OBJECTS, "2020-13-45", "9" * 5000, "!!int a", "!!bool a", "\x00", "="])
 def test_what_is_refused(text, tmp_path):
     with pytest.raises(NOT_YAML):
         parse_yaml(text)
@@ -97,7 +97,7 @@ def test_a_mistake_is_named_with_its_line_and_the_nearest_name(tmp_path):
             assert str(path) in str(error.value)
 
 
-def test_values_become_those_of_the_right_type_and_a_name_belongs_to_one_class():
+def test_values_become_those_of_the_right_type_and_those_that_nothing_can_be_done_with_are_refused():
     again = next(part for part in parts() if part.section == "prm")
     with pytest.raises(TypeError, match=r"two classes of settings have 'prm\.\w+'"):
         known_keys([*parts(), again])
@@ -112,9 +112,6 @@ def test_values_become_those_of_the_right_type_and_a_name_belongs_to_one_class()
     cfg = overridden("precision=off", "data.val_list=", "data.train_list=2012", "data.root=a=b.csv")
     assert cfg.precision == "off"
     assert (cfg.data.val_list, cfg.data.train_list, cfg.data.root) == ("", "2012", "a=b.csv")
-
-
-def test_values_that_nothing_can_be_done_with():
     for text, message in (
         ('data.root="a\\0b"', r"'data.root' must be text that a path or name can hold, found 'a\\x00b'"),
         ('data.classes=["\\ud800"]', "'data.classes' must be text that"),

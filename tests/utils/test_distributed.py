@@ -26,7 +26,7 @@ from utils.settings import RunSettings
 TOLERANCE = 1e-5  # float32 sums in another order
 
 
-def test_one_process_agrees_with_itself(tmp_path):
+def test_one_process_agrees_with_itself():
     value = torch.tensor([1.0])
     assert total(value) is value
     assert (gather(3), any_of(True, False), from_main(lambda: 4), rank(), world_size()) == ([3], [True, False], 4, 0, 1)

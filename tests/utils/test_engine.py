@@ -231,7 +231,7 @@ def test_losses_see_what_unpacking_makes_of_the_datasets_batch(new_run):
         return {"image": batch["values"][:, :, None, None].expand(-1, -1, 2, 3), "was": set(batch)}
 
     data = TrainingData(Numbers(), TrainingSampler(IMAGES, BATCH, seed=3), unpack)
-    train_network(new_run(), plan(epochs=1), Two(), data, lambda net, batch: seen.append(batch) or {"sum": net()})
+    train_network(new_run("seen"), plan(epochs=1), Two(), data, lambda net, batch: seen.append(batch) or {"sum": net()})
     assert len(seen) == IMAGES // BATCH
     for batch in seen:
         assert batch["was"] == {"values", "label", "name"}

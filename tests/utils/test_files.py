@@ -47,9 +47,6 @@ def test_a_durable_file_is_on_the_disk_before_it_has_its_name_and_the_name_after
     steps.clear()
     write_text(tmp_path / "a.txt", "text")
     assert steps == [("rename", "a.txt")]
-
-
-def test_waiting_for_the_disk_works_for_files_and_folders(tmp_path):
     # The fixture of all tests replaces it, so it is tried in a copy of the module.
     fresh = importlib.util.module_from_spec(utils.files.__spec__)
     utils.files.__spec__.loader.exec_module(fresh)

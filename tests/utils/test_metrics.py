@@ -94,7 +94,7 @@ def test_figures_are_those_of_torchmetrics():
     assert matrix.iou().numpy() == pytest.approx(each.compute().numpy(), abs=1e-6)
 
 
-def test_the_mean_is_over_the_classes_in_the_truth_with_or_without_background():
+def test_means_are_over_the_classes_in_the_truth_and_one_is_found_where_its_mask_touches_it():
     matrix = ConfusionMatrix(CLASSES)
     matrix.update(torch.tensor([0, 0, 1, 1, 3, 3]), torch.tensor([0, 2, 1, 1, 1, 3]))
     # background 1/2, class 1 two of three, class 2 only predicted (its IoU is 0), class 3 one of two, class 4 nowhere
@@ -103,6 +103,18 @@ def test_the_mean_is_over_the_classes_in_the_truth_with_or_without_background():
     assert matrix.miou() == pytest.approx((0.5 + 2 / 3 + 0.5) / 3)
     assert matrix.miou_of_classes() == pytest.approx((2 / 3 + 0.5) / 2)
     assert math.isnan(ConfusionMatrix(CLASSES).miou())
+    matrix = ConfusionMatrix(3)
+    touched, missed = torch.zeros(2, 4, 4, dtype=torch.int64).unbind()
+    touched[0] = 1
+    matrix.update(touched, torch.where(torch.arange(16).view(4, 4) == 0, 1, 0))  # a pixel of four is enough
+    matrix.update(missed + touched, torch.flip(touched, (0,)))  # beside it
+    matrix.update(missed, torch.full((4, 4), 2))  # of a class that is not there
+    figures = matrix.of_classes()
+    assert figures["found"][1] == 0.5
+    assert figures["drawn_right"][1:].tolist() == [0.5, 0]
+    assert math.isnan(figures["found"][2])
+    assert figures["precision"][1] == 1 / 5
+    assert figures["recall"][1] == 1 / 8
 
 
 def test_over_and_under_activation_are_shares_of_background_and_of_object():
@@ -150,18 +162,3 @@ def test_a_sweep_agrees_with_thresholding():
         assert sweep.curve() == [matrix.miou() for matrix in direct]
         assert sweep.curve()[0] != sweep.curve()[-1]
         assert [sweep.nearest(value) for value in (0.0, 0.04, 0.06, 0.25, 0.9)] == [0, 0, 1, 2, 7]
-
-
-def test_a_class_is_found_in_an_image_where_its_mask_touches_it():
-    matrix = ConfusionMatrix(3)
-    touched, missed = torch.zeros(2, 4, 4, dtype=torch.int64).unbind()
-    touched[0] = 1
-    matrix.update(touched, torch.where(torch.arange(16).view(4, 4) == 0, 1, 0))  # a pixel of four is enough
-    matrix.update(missed + touched, torch.flip(touched, (0,)))  # beside it
-    matrix.update(missed, torch.full((4, 4), 2))  # of a class that is not there
-    figures = matrix.of_classes()
-    assert figures["found"][1] == 0.5
-    assert figures["drawn_right"][1:].tolist() == [0.5, 0]
-    assert math.isnan(figures["found"][2])
-    assert figures["precision"][1] == 1 / 5
-    assert figures["recall"][1] == 1 / 8

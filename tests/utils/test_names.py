@@ -13,15 +13,14 @@ FAULTS = {
 GOOD = "a.jpg a/b.jpg a..b/..c ./a .hidden ab:c con_carne.jpg conny/1.jpg 2007_000032 a\udcff.jpg"
 
 
-def test_names_of_images_are_taken_and_names_that_lead_elsewhere_or_nowhere_are_not():
+def test_names_of_images_are_taken_those_that_lead_elsewhere_are_not_and_what_is_shown_cannot_act_on_a_terminal(
+    tmp_path,
+):
     for name in (*GOOD.split(), "ü ß.png"):
         assert fault_of(name) is None, name
     for fault, names in FAULTS.items():
         for name in names:
             assert fault in (fault_of(name) or "nothing"), name
-
-
-def test_a_name_that_is_not_too_long_can_be_written_and_what_is_shown_cannot_act_on_a_terminal(tmp_path):
     name = "x" * MOST_BYTES
     assert not is_too_long(name)
     write_text(tmp_path / f"{name}.9.webp", "")  # the longest that a run adds to an image's name

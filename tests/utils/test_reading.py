@@ -60,12 +60,9 @@ def press_at_forks(monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "pressed_at_forks", True)
 
 
-def test_ctrl_c_while_a_loader_process_is_started_is_not_lost(press_at_forks):
+def test_ctrl_c_while_a_loader_process_is_started_is_not_lost_and_in_it_left_alone(press_at_forks):
     with pytest.raises(KeyboardInterrupt):
         load_items(range(3), workers=1)
-
-
-def test_loader_processes_leave_ctrl_c_alone():
     before = signal.getsignal(signal.SIGINT)
     try:
         leave_to_main(0)

@@ -80,7 +80,7 @@ class TestSheets:
         assert image.width == 300
         assert {colour for _, colour in swatches} <= found
 
-    def test_sheet_holds_its_images(self):
+    def test_sheet_holds_its_images_is_bounded_and_draws_names_that_are_not_text(self):
         red, blue = np.full((40, 60, 3), (250, 0, 0), np.uint8), np.full((500, 300, 3), (0, 0, 250), np.uint8)
         sheet = contact_sheet([[Tile(red, "a"), Tile(blue, "b" * 300, [("sky", (0, 200, 0))])], [Tile(red)]], tile=100)
         pixels = np.asarray(sheet).reshape(-1, 3)
@@ -88,10 +88,8 @@ class TestSheets:
         assert (pixels == (0, 0, 250)).all(axis=1).sum() == pytest.approx(60 * 100, rel=0.05)
         assert (pixels == (0, 200, 0)).all(axis=1).any()
         assert sheet.width < 2 * 100 + 100
-
-    def test_sheet_is_bounded_and_draws_names_that_are_not_text(self):
         row = [Tile(np.zeros((90, 90, 3), np.uint8), "a\udcff.jpg\ntwo lines")]
-        heights = [contact_sheet([row] * (MAX_ROWS + more), ["image"], "many", tile=20).height for more in (1, 50)]
+        heights = [contact_sheet([row] * (MAX_ROWS + more), ["image"], "many", tile=20).height for more in (1, 9)]
         assert heights[0] == heights[1]
 
 
