@@ -115,7 +115,7 @@ def test_masks_keep_every_value_with_any_palette_and_that_of_the_devkit(tmp_path
     assert len(np.unique(palette, axis=0)) == len(palette) == 256
 
 
-def test_names_change_no_array_and_no_pixel(tmp_path):
+def test_names_change_no_array_and_no_pixel_and_artifacts_of_other_classes_are_refused(tmp_path, monkeypatch):
     seed, mask = write_both(tmp_path / "with", NAMES)
     plain_seed, plain_mask = write_both(tmp_path / "without")
     assert np.array_equal(read_seed(seed, NAMES).maps, read_seed(plain_seed).maps)
@@ -124,9 +124,6 @@ def test_names_change_no_array_and_no_pixel(tmp_path):
     assert read_seed(plain_seed, NAMES).classes.tolist() == [3, 17]
     assert read_mask(plain_mask, ("one",)).max() == 18
     refused(r"a\.npz has class 17; the data has classes 0\.\.1: cat, dog", read_seed, plain_seed, ("cat", "dog"))
-
-
-def test_artifacts_of_other_classes_or_with_names_that_are_no_list_are_refused(tmp_path, monkeypatch):
     for names, message in (
         ((*NAMES, "new"), r"class 9, \.\.\. \(32 in all\); expected .* \(33 in all\); run train\.py without"),
         (NAMES[1:], r"\(32 in all\); expected .* \(31 in all\)"),

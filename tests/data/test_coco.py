@@ -95,13 +95,8 @@ def test_given_classes_set_the_order_of_labels_and_mask_values_and_scores_are_to
     assert any("annotations with a score, as of a network: 1, first 1" in n for n in open_coco(root, "val2017").notes)
 
 
-EMPTY: list[dict] = [
-    {"bbox": [30, 0, 0, 8], "area": 64},
-    {"bbox": [30, 0, 8, -1]},
-    {"bbox": [], "area": 0},
-    {"area": 0},
-]
-NOT_EMPTY: list[dict] = [{"bbox": [30, 0, 8, 8], "area": 0}, {"area": None}, {"iscrowd": "0"}]  # areas are not computed
+EMPTY = [{"bbox": [30, 0, 0, 8], "area": 64}, {"bbox": [30, 0, 8, -1]}, {"bbox": [], "area": 0}, {"area": 0}]
+NOT_EMPTY = [{"bbox": [30, 0, 8, 8], "area": 0}, {"area": None}, {"iscrowd": "0"}]  # areas are not computed
 
 
 @pytest.mark.parametrize("size", EMPTY + NOT_EMPTY)
@@ -257,13 +252,8 @@ def test_packed_counts_are_what_pycocotools_packs():
 
 def test_what_tools_write_is_read_and_marks_on_all_annotations_of_a_class_are_refused(root, tmp_path):
     document = json.loads((root / VAL).read_text())
-    for part, names in {
-        "images": ["id"],
-        "annotations": ["id", "image_id", "category_id"],
-        "categories": ["id"],
-    }.items():
-        for record, name in ((record, name) for record in document[part] for name in names):
-            record[name] = str(record[name])
+    for record in (*document["images"], *document["annotations"], *document["categories"]):
+        record |= {name: str(record[name]) for name in ("id", "image_id", "category_id") if name in record}
     for record in document["images"]:
         record |= {"height": float(HEIGHT), "width": float(WIDTH), "file_name": f"val2017/{record['file_name']}"}
     expected = open_coco(root, "val2017").label_counts()
@@ -277,10 +267,8 @@ def test_what_tools_write_is_read_and_marks_on_all_annotations_of_a_class_are_re
     document["annotations"][0]["iscrowd"] = 1
     put_json(tmp_path / "cvat", "annotations/instances_default.json", document)
     refused("all annotations of cat are marked iscrowd", open_coco, tmp_path / "cvat", "default")
-    assert open_coco(tmp_path / "cvat", "default", rules=CocoRules(crowd="object")).label_counts() == {
-        "cat": 1,
-        "dog": 1,
-    }
+    objects = open_coco(tmp_path / "cvat", "default", rules=CocoRules(crowd="object"))
+    assert objects.label_counts() == {"cat": 1, "dog": 1}
     ignored = open_coco(tmp_path / "cvat", "default", rules=CocoRules(crowd="ignore"))
     assert ignored.label_counts() == {"cat": 0, "dog": 1}
     assert any("1 of 2 annotations are marked iscrowd" in note for note in ignored.notes)

@@ -60,7 +60,7 @@ class TestClassFolders:
 
 
 class TestTable:
-    def test_labels_and_order(self, tagged):
+    def test_labels_and_order_with_mark_windows_lines_blanks_padding_case_quotes_and_suffixes(self, tagged):
         index = open_folder(tagged)
         assert index.class_names == ("cat", "dog")
         assert labels_of(index) == {"in/a": {"cat", "dog"}, "b": {"cat"}, "c d": set()}
@@ -69,6 +69,10 @@ class TestTable:
         assert open_folder(tagged, classes=("dog", "frog", "cat")).records[0].labels == (0, 2)
         with pytest.raises(UserError, match=r"labels\.csv, line 2: unknown class 'cat'.*did you mean 'cats'\?"):
             open_folder(tagged, classes=("dog", "cats"))
+        put(tagged, "in/x.ppm")
+        text = '\ufeff Image , LABELS ,note\r\n\r\n"in/a.jpg", cat ; dog;;cat ,"x, y"\r\n,,\r\n in/x.ppm ,cat,,,\r\n'
+        put_text(tagged, "labels.csv", text)
+        assert labels_of(open_folder(tagged)) == {"in/a": {"cat", "dog"}, "in/x": {"cat"}}
 
     def test_table_beats_sub_folders_and_a_given_one_beats_it(self, tagged, tmp_path):
         put_text(tmp_path, "other.csv", "image,labels\nb.jpg,frog\n")
@@ -90,12 +94,6 @@ class TestTable:
         root = put(tmp_path / "accents", "cafe\u0301.jpg", "b.jpg")
         put_text(root, "labels.csv", "image,labels\ncafé.jpg,bébé\nb.jpg,be\u0301be\u0301\n")
         assert labels_of(open_folder(root)) == {"cafe\u0301": {"bébé"}, "b": {"bébé"}}
-
-    def test_mark_windows_lines_blanks_padding_case_quotes_and_suffixes(self, tagged):
-        put(tagged, "in/x.ppm")
-        text = '\ufeff Image , LABELS ,note\r\n\r\n"in/a.jpg", cat ; dog;;cat ,"x, y"\r\n,,\r\n in/x.ppm ,cat,,,\r\n'
-        put_text(tagged, "labels.csv", text)
-        assert labels_of(open_folder(tagged)) == {"in/a": {"cat", "dog"}, "in/x": {"cat"}}
 
 
 def test_labels_of_cocos_format_and_classes_by_id(tmp_path):

@@ -131,10 +131,10 @@ class TestMasks:
     @pytest.mark.parametrize(
         ("images", "mask"),
         [
-            ("cat/1.jpg dog/2.jpg", "cat/1_mask.png"),
-            ("cat/1.jpg dog/2.jpg", "cat/1_mask_2.png"),
-            ("cat/1.jpg dog/2.jpg", "cat/masks/1.png"),
-            ("cat/1.jpg dog/2.jpg", "masks/1.png"),
+            *(
+                ("cat/1.jpg dog/2.jpg", f"{name}.png")
+                for name in ("cat/1_mask", "cat/1_mask_2", "cat/masks/1", "masks/1")
+            ),
             ("test/cat/000.png test/good/000.png", "ground_truth/cat/000_mask.png"),  # MVTec AD
             ("Input/ISIC_1.jpg Other/2.jpg", "Task1_Input_GroundTruth/ISIC_1_segmentation.png"),
         ],

@@ -115,12 +115,8 @@ def test_images_of_twelve_bits_among_those_of_sixteen_are_told_and_those_of_eigh
 
 
 def test_what_a_geotiff_calls_no_data_counts_for_nothing(tmp_path):
-    for dtype, no_data, bands in (
-        ("uint16", 65535, 1),
-        ("int16", -9999, 1),
-        ("float32", -9999, 1),
-        ("uint16", 65535, 4),
-    ):
+    kinds = [("uint16", 65535, 1), ("int16", -9999, 1), ("float32", -9999, 1), ("uint16", 65535, 4)]
+    for dtype, no_data, bands in kinds:
         values = np.rint(RAMP * 3000).astype(dtype)
         values[:3] = no_data
         kind = {"photometric": "minisblack", "extratags": [(42113, 2, 0, f"{no_data}", True)]}
@@ -130,6 +126,5 @@ def test_what_a_geotiff_calls_no_data_counts_for_nothing(tmp_path):
             tifffile.imwrite(tmp_path / "a.tif", values, **kind)
         depth = depth_of(tmp_path / "a.tif", (1,))
         assert (depth.low, depth.high, depth.has_nan) == (values[3:].min(), 3000, True)
-        rule = PixelRule("percentile", (1,))
-        pixels = np.asarray(read_image(tmp_path / "a.tif", rule=rule))
+        pixels = np.asarray(read_image(tmp_path / "a.tif", rule=PixelRule("percentile", (1,))))
         assert (pixels[:3].max(), pixels.max()) == (0, 255)

@@ -58,7 +58,7 @@ def test_a_crop_is_the_one_that_resizing_and_mirroring_whole_would_give():
         {"resize_long": (30, 200)},
         {"scale_range": (0.5, 2.0), "crop_size": 90, "sides": Sides(max_side=60)},
         {"scale_range": (1.0, 1.0), "crop_size": 78, "sides": Sides(max_side=200)},  # few places; not enlarged
-        {"crop_size": 300, "sides": Sides(min_side=240)},  # enlarged,
+        {"crop_size": 300, "sides": Sides(min_side=240)},  # enlarged
     ):
         crop = dataclasses.replace(PLAIN, **options)
         noise = np.random.default_rng(1).integers(0, 255, (80, 121, 4), dtype=np.uint8)
