@@ -38,6 +38,11 @@ def saved(image: Image.Image, path: Path, **options) -> np.ndarray:
     return np.array(result)
 
 
+def unreadable(message: str, path: Path, *given, **options) -> None:
+    with pytest.raises(UnreadableImage, match=message):
+        read_image(path, *given, **options)
+
+
 def write_deep(path: Path, values: np.ndarray, orientation: int) -> None:
     """Sixteen bits, as OpenCV and tifffile write them, with an orientation."""
     if path.suffix == ".tif":
@@ -110,11 +115,7 @@ def test_exif_rotation_is_applied_and_malformed_exif_does_not_cost_the_image_or_
 
 
 def test_images_of_sixteen_bits_are_turned_upright(tmp_path):
-    for suffix, values in (
-        ("png", COLOURS),
-        ("tif", COLOURS[..., 0]),
-        ("tif", COLOURS),
-    ):
+    for suffix, values in [("png", COLOURS), ("tif", COLOURS[..., 0]), ("tif", COLOURS)]:
         for orientation, turned in UPRIGHT.items():
             write_deep(tmp_path / f"a.{suffix}", values.astype(np.uint16) * 257, orientation)
             expected = turned(COLOURS if values.ndim == 3 else GREY)
@@ -128,14 +129,12 @@ def test_truncated_images_and_what_is_no_image_are_named(tmp_path):
         content = (tmp_path / name).read_bytes()
         for share in (0.0, 0.02, 0.5, 0.9):
             (tmp_path / name).write_bytes(content[: int(len(content) * share)])
-            with pytest.raises(UnreadableImage, match=name):
-                read_image(tmp_path / name)
+            unreadable(name, tmp_path / name)
     (tmp_path / "notes.jpg").write_text("not an image")
     Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", "EPS")  # a program, which Pillow would give to Ghostscript
     messages = {"gone.jpg": "gone.jpg does not exist", "notes.jpg": "notes.jpg is not an image", ".": tmp_path.name}
     for name, message in {**messages, "a.jpg": "a.jpg is not an image in a known format"}.items():
-        with pytest.raises(UnreadableImage, match=message):
-            read_image(tmp_path / name)
+        unreadable(message, tmp_path / name)
 
 
 def test_an_image_of_more_pixels_than_the_limit_is_refused_and_a_bomb_without_being_unpacked(tmp_path, monkeypatch):
@@ -147,22 +146,18 @@ def test_an_image_of_more_pixels_than_the_limit_is_refused_and_a_bomb_without_be
         monkeypatch.setenv(LIMIT, "1199")
         message = rf"large\.{suffix} is of 40 x 30 pixels, above data.max_pixels \(1199\)"
         for least_side in (0, 8):
-            with pytest.raises(UnreadableImage, match=message):
-                read_image(path, least_side)
+            unreadable(message, path, least_side)
     # A few hundred bytes that say they are 10 gigapixels.
     (tmp_path / "bomb.png").write_bytes(png(100_000, 100_000, 8, 2, bytes(9999)))
-    with pytest.raises(UnreadableImage, match=r"bomb\.png is of far too many pixels, above data.max_pixels"):
-        read_image(tmp_path / "bomb.png")
+    unreadable(r"bomb\.png is of far too many pixels, above data.max_pixels", tmp_path / "bomb.png")
 
 
 @pytest.mark.long
 def test_the_limit_is_that_of_the_settings_and_of_loader_processes(make_voc, monkeypatch):
     monkeypatch.setenv(LIMIT, "1")
     root = make_voc(2)
-    for most, expected in (
-        (1200, contextlib.nullcontext()),
-        (1199, pytest.raises(UserError, match=r"data.max_pixels")),
-    ):
+    refused = pytest.raises(UserError, match=r"data.max_pixels")
+    for most, expected in ((1200, contextlib.nullcontext()), (1199, refused)):
         index = open_index(DataSettings(kind="voc", root=str(root), max_pixels=most), "train")
         loader = DataLoader(WholeImages(index), None, num_workers=1, multiprocessing_context="spawn")
         with expected:
@@ -214,13 +209,11 @@ def test_a_format_without_a_signature_needs_its_suffix_and_one_of_a_missing_pack
     Image.new("RGB", (9, 9)).save(tmp_path / "a.tga")
     assert read_image(tmp_path / "a.tga").size == (9, 9)
     (tmp_path / "a.tga").rename(tmp_path / "a.png")
-    with pytest.raises(UnreadableImage, match="not an image in a known format"):
-        read_image(tmp_path / "a.png")
+    unreadable("not an image in a known format", tmp_path / "a.png")
     monkeypatch.setattr(data.images, "known_formats", lambda: ("PNG", "JPEG"))
     for brand, package in ((b"heic", "pip install pillow-heif"), (b"avif", "Pillow 11.3")):
         (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(40))
-        with pytest.raises(UnreadableImage, match=package):
-            read_image(tmp_path / "a.jpg")
+        unreadable(package, tmp_path / "a.jpg")
 
 
 def test_a_tiff_of_many_bands_is_named_where_it_is_truncated_or_its_package_missing(tmp_path, monkeypatch):
@@ -230,12 +223,10 @@ def test_a_tiff_of_many_bands_is_named_where_it_is_truncated_or_its_package_miss
     content = path.read_bytes()
     for share in (0.02, 0.3, 0.9):
         path.write_bytes(content[: int(len(content) * share)])
-        with pytest.raises(UnreadableImage, match=r"a\.tif"):
-            read_image(path, rule=rule)
+        unreadable(r"a\.tif", path, rule=rule)
     path.write_bytes(content)
     monkeypatch.setitem(sys.modules, "tifffile", None)
-    with pytest.raises(UnreadableImage, match=r"a\.tif is a TIFF .*pip install tifffile imagecodecs"):
-        read_image(path, rule=rule)
+    unreadable(r"a\.tif is a TIFF .*pip install tifffile imagecodecs", path, rule=rule)
 
 
 def test_frames_of_a_file_are_counted(tmp_path):

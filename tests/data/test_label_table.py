@@ -63,6 +63,7 @@ def test_a_column_of_lists_divides_the_images_and_is_no_class(tmp_path):
             assert [record.name for record in open_folder(tmp_path, name).records] == expected
 
 
+LIST_EXPECTED = "expected train, val or test"
 UNUSED, OBJECTS = "columns that are not used", "rows of objects are the labels of 2 images"
 RUNS = "1,3,1 5\n1,4,\n1,2,7 3\n2,1,-1\n2,1,NaN\n"
 BOXES = "a,cat,train,1,5\nb,dog,val,1,5\na,dog,train,2,9\na,fox,train,0,0\n"
@@ -104,10 +105,7 @@ CAPTIONS = "".join(f"{number},a dog with {number} cats\n" for number in range(20
 def test_columns_that_are_no_labels_are_refused(tmp_path):
     for text, message in (
         ("image,labels,label_2\n1,cat,dog\n", r"'label_2' looks like further labels beside 'labels'.*separated by ';'"),
-        (
-            "image,label,Split\n1,cat,train\n2,cat,dev\n",
-            "line 3: expected train, val or test in the column 'Split', found",
-        ),
+        ("image,label,Split\n1,cat,train\n2,cat,dev\n", f"line 3: {LIST_EXPECTED} in the column 'Split', found"),
         ("image;label;score\n1;cat;0,0\n", "the column 'score' is 0,0, so the label of this row is not in the image"),
         ("image,class,value\n1,cat,1\n1,dog,0\n", "line 3: the column 'value' is 0, so the label of this row is not"),
         ("image,defect_count\n1,0\n2,3\n", "the column 'defect_count' holds numbers; if these are classes"),

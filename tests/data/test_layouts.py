@@ -91,17 +91,13 @@ class TestLists:
         assert len(index) == 2
         assert any("no class's folder are left out: 2, first test/1.jpg" in note for note in index.notes)
 
-    @pytest.mark.parametrize(
-        ("images", "message", "classes"),
-        [
-            ("train/cat/1 val/cat/1 extra/cat/1", "train, val look like lists, and extra beside", "extra train val"),
-            ("pets/cat/1 pets/dog/1", r"set data\.root={root}/pets; .*data\.classes=\[pets\]", "pets"),
-        ],
-    )
-    def test_what_may_be_lists_or_one_folder_too_high_is_refused_unless_named(self, tmp_path, images, message, classes):
-        put(tmp_path, *(f"{name}.jpg" for name in images.split()))
-        refused(message.format(root=tmp_path), open_folder, tmp_path)
-        assert open_folder(tmp_path, classes=tuple(classes.split())).class_names == tuple(classes.split())
+    def test_what_may_be_lists_or_one_folder_too_high_is_refused_unless_named(self, tmp_path):
+        lists = put(tmp_path / "lists", "train/cat/1.jpg", "val/cat/1.jpg", "extra/cat/1.jpg")
+        refused("train, val look like lists, and extra beside", open_folder, lists)
+        assert open_folder(lists, classes=("extra", "train", "val")).class_names == ("extra", "train", "val")
+        above = put(tmp_path / "above", "pets/cat/1.jpg", "pets/dog/1.jpg")
+        refused(rf"set data\.root={above}/pets; .*data\.classes=\[pets\]", open_folder, above)
+        assert open_folder(above, classes=("pets",)).class_names == ("pets",)
 
     def test_a_folder_of_data_sets_is_refused(self, tmp_path):
         build("MVTec AD", tmp_path / "bottle")
@@ -131,10 +127,8 @@ class TestMasks:
     @pytest.mark.parametrize(
         ("images", "mask"),
         [
-            *(
-                ("cat/1.jpg dog/2.jpg", f"{name}.png")
-                for name in ("cat/1_mask", "cat/1_mask_2", "cat/masks/1", "masks/1")
-            ),
+            *(("cat/1.jpg dog/2.jpg", name) for name in ("cat/1_mask.png", "cat/1_mask_2.png", "cat/masks/1.png")),
+            ("cat/1.jpg dog/2.jpg", "masks/1.png"),
             ("test/cat/000.png test/good/000.png", "ground_truth/cat/000_mask.png"),  # MVTec AD
             ("Input/ISIC_1.jpg Other/2.jpg", "Task1_Input_GroundTruth/ISIC_1_segmentation.png"),
         ],
@@ -168,13 +162,11 @@ def test_folders_that_look_like_lists_are_no_classes(tmp_path, lists):
 class TestLeftOut:
     def test_each_kind_is_one_note_with_its_first_name(self, tmp_path):
         put(tmp_path, "cat/1.jpg", "cat/@eaDir/1.jpg/SMALL.jpg", "cat/.thumbnails/1.jpg", "__MACOSX/cat/._1.jpg")
-        put(tmp_path, "dog/1.jpg", "dog/._1.jpg")
-        put_text(tmp_path, "dog/2.raw", "")
-        put_text(tmp_path, "dog/3.raw", "")
-        put_text(tmp_path, "dog/notes.txt", "")
+        put(tmp_path, "dog/1.jpg", "dog/._1.jpg", "masks/dog/1.jpg")
+        for name in ("2.raw", "3.raw", "notes.txt"):
+            put_text(tmp_path, f"dog/{name}", "")
         (tmp_path / "fox").mkdir()
         (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
-        put(tmp_path, "masks/dog/1.jpg")
         put_masks(tmp_path, "masks/cat/1.png", "masks/cat/9.png")
         index = open_folder(tmp_path)
         assert labels_of(index) == {"cat/1": {"cat"}, "dog/1": {"dog"}}

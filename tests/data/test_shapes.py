@@ -66,12 +66,8 @@ def test_unfinished_or_damaged_generation_is_done_again(root: Path, tmp_path: Pa
         with pytest.raises(ZeroDivisionError):
             open_shapes(folder, "train", TRAIN, VAL, SIZE)
     missing = [{"JPEGImages/val_0002.jpg": None}, {"ImageSets/Segmentation/train.txt": None}]
-    for damages in (
-        {},
-        {MARKER: b"{"},
-        *missing,
-        {MARKER: older, "JPEGImages/train_0001.jpg": b"of another generator"},
-    ):
+    anew = {MARKER: older, "JPEGImages/train_0001.jpg": b"of another generator"}
+    for damages in ({}, {MARKER: b"{"}, *missing, anew):
         for name, content in damages.items():
             (folder / name).unlink() if content is None else (folder / name).write_bytes(content)
         assert len(open_shapes(folder, "train", TRAIN, VAL, SIZE)) == TRAIN
