@@ -182,7 +182,11 @@ def test_hints_of_one_image_that_contradict_are_told_wherever_they_are(data, tmp
         refused(message, data.opened, tmp_path / "hints")
 
 
-def test_another_file_or_folder_is_refused(data, tmp_path):
+BOTH = [{"id": 1, "file_name": "p0.jpg"}, {"id": 1, "file_name": "p1.jpg"}]  # with one id
+RUNS = {"size": SIZE, "counts": [0, 150, 1050]}
+
+
+def test_another_file_or_folder_and_mistakes_in_a_coco_file_are_told(data, tmp_path):
     (tmp_path / "empty").mkdir()
     refused("has no PNG and no JSON", data.opened, tmp_path / "empty")
     for content, message in (
@@ -192,13 +196,6 @@ def test_another_file_or_folder_is_refused(data, tmp_path):
     ):
         Path(data.settings.hints).write_text(content)
         refused(message, data.opened)
-
-
-BOTH = [{"id": 1, "file_name": "p0.jpg"}, {"id": 1, "file_name": "p1.jpg"}]  # with one id
-RUNS = {"size": SIZE, "counts": [0, 150, 1050]}
-
-
-def test_mistakes_in_a_coco_file_are_told(data):
     for row, message in (
         ({"image_id": "1"}, r"malformed as COCO's file \(KeyError: '1'\)"),
         ({"bbox": [0.1, 0.2, 0.5, 0.5]}, r"all of its points are within 0\.\.1, as parts of the size; give pixels"),

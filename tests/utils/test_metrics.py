@@ -70,13 +70,21 @@ def compared() -> tuple[ConfusionMatrix, torch.Tensor, torch.Tensor]:
     return matrix, truth, predicted.masked_fill(predicted == 255, 0)
 
 
-def test_figures_are_those_of_the_plain_definition():
+def test_figures_are_those_of_their_plain_definitions():
     matrix, truth, predicted = compared()
     counted = truth != 255
     sets = [(truth[counted] == value, predicted[counted] == value) for value in range(CLASSES)]
     theirs = [float((one & other).sum() / (one | other).sum()) for one, other in sets]
     assert matrix.iou().tolist() == pytest.approx(theirs, abs=1e-6)
     assert matrix.miou() == pytest.approx(np.mean(theirs), abs=1e-6)
+    target, prediction = random_masks(5, 30, 30)
+    matrix = ConfusionMatrix(CLASSES)
+    matrix.update(target, prediction)
+    predicted = prediction.masked_fill(prediction == 255, 0)
+    background, objects = target == 0, (target > 0) & (target < 255)
+    assert matrix.over_activation() == pytest.approx((predicted[background] > 0).double().mean().item())
+    assert matrix.under_activation() == pytest.approx((predicted[objects] == 0).double().mean().item())
+    assert matrix.over_activation() != pytest.approx(matrix.under_activation(), abs=0.01)
 
 
 @pytest.mark.long
@@ -115,17 +123,6 @@ def test_means_are_over_the_classes_in_the_truth_and_one_is_found_where_its_mask
     assert math.isnan(figures["found"][2])
     assert figures["precision"][1] == 1 / 5
     assert figures["recall"][1] == 1 / 8
-
-
-def test_over_and_under_activation_are_shares_of_background_and_of_object():
-    target, prediction = random_masks(5, 30, 30)
-    matrix = ConfusionMatrix(CLASSES)
-    matrix.update(target, prediction)
-    predicted = prediction.masked_fill(prediction == 255, 0)
-    background, objects = target == 0, (target > 0) & (target < 255)
-    assert matrix.over_activation() == pytest.approx((predicted[background] > 0).double().mean().item())
-    assert matrix.under_activation() == pytest.approx((predicted[objects] == 0).double().mean().item())
-    assert matrix.over_activation() != pytest.approx(matrix.under_activation(), abs=0.01)
 
 
 def test_values_of_no_class_are_refused():

@@ -24,7 +24,9 @@ def mask() -> np.ndarray:
     return mask
 
 
-def test_an_overlay_tints_and_outlines_classes_and_leaves_the_background_alone_but_for_the_rim(image, mask):
+def test_an_overlay_tints_and_outlines_classes_and_draws_what_is_ignored_in_greys_and_leaves_the_rest_alone(
+    image, mask
+):
     drawn = overlay(image, mask, PALETTE, 0.5)
     differs = (drawn != image).any(axis=-1) & (mask == 0)
     assert (drawn[differs] == utils.visualize.RIM).all()
@@ -38,9 +40,6 @@ def test_an_overlay_tints_and_outlines_classes_and_leaves_the_background_alone_b
     for opacity in (0, 0.25):
         expected = (1 - opacity) * image[inside] + opacity * PALETTE[1]
         assert np.abs(overlay(image, mask, PALETTE, opacity)[inside] - expected).max() <= 0.5 + 1e-3
-
-
-def test_an_overlay_draws_what_is_ignored_in_greys_and_takes_any_size_but_that_of_another_image(image, mask):
     drawn = overlay(np.full((60, 80, 3), 120, np.uint8), mask, PALETTE, 0.5)[mask == IGNORE]
     assert (drawn == drawn[:, :1]).all()
     assert len(np.unique(drawn)) == 2
