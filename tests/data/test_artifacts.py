@@ -108,6 +108,7 @@ def test_masks_keep_every_value_with_any_palette_and_that_of_the_devkit(tmp_path
             colours = np.array(image.convert("RGB")).reshape(256, 3)
         assert (colours[:count] == 77).all()
         assert np.array_equal(colours[count:], voc_palette()[count:])
+    # Bit 0 of a value is the top bit of red, bit 1 of green, bit 2 of blue, and so on downwards.
     palette = voc_palette()
     # background black, aeroplane, bicycle, person, tvmonitor, and the cream of the void: the devkit's VOClabelcolormap
     expected = [[0, 0, 0], [128, 0, 0], [0, 128, 0], [192, 128, 128], [0, 64, 128], [224, 224, 192]]

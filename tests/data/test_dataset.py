@@ -126,6 +126,7 @@ def test_holding_back_keeps_the_order_takes_of_each_group_and_class_and_follows_
     assert sum(not record.labels for record in held.records) == 25
     again, other = (hold_back(whole, 0.25, seed)[1] for seed in (0, 2))
     assert held == again != other
+    # Each combination alone is too rare: ten pairs of classes, four images of each.
     pairs = [pair for pair in itertools.combinations(range(5), 2) for _ in range(4)]
     _, held = hold_back(index_of(*pairs, classes=5), 0.125, seed=0)
     counts = held.label_counts().values()

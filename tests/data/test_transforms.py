@@ -76,6 +76,7 @@ FACTORS = [(1.0, 1.0, 1.0), (1.3, 1.0, 1.0), (1.0, 0.7, 1.0), (1.0, 1.0, 1.3), (
 
 
 def test_jitter_has_the_formulas_of_its_steps_moves_nothing_and_follows_from_its_seed():
+    """Up to 1, the rounding, where the steps after the first may enlarge it; factors of 1 leave every pixel."""
     for factors in FACTORS:
         pixels = np.random.default_rng(2).integers(0, 256, (30, 40, 3), dtype=np.uint8)
         brightness, contrast, saturation = factors
@@ -165,7 +166,7 @@ def test_networks_see_an_image_whose_long_side_is_between_the_limits():
     assert Sides(100, 0).or_at_most(90).size(50, 50) == (100, 100)
     assert Sides(0, 30).or_at_most(90) == Sides(0, 30)
     for sides, size in ((Sides(), (12, 20)), (Sides(40), (24, 40)), (Sides(40, 30), (18, 30))):
-        pixels = torch.full((3, 12, 20), 200, dtype=torch.uint8)
+        pixels = torch.full((3, 12, 20), 200, dtype=torch.uint8)  # even, and stays so: it is enlarged and not padded
         image = prepare(pixels, tiny_classifier(), Compute(torch.device("cpu")), sides)
         assert image.shape == (3, *size)
         torch.testing.assert_close(image, image[:, :1, :1].expand_as(image))
