@@ -196,7 +196,7 @@ def test_another_file_or_folder_and_mistakes_in_a_coco_file_are_told(data, tmp_p
     ):
         Path(data.settings.hints).write_text(content)
         refused(message, data.opened)
-    for row, message in (
+    for row, fault in (
         ({"image_id": "1"}, r"malformed as COCO's file \(KeyError: '1'\)"),
         ({"bbox": [0.1, 0.2, 0.5, 0.5]}, r"all of its points are within 0\.\.1, as parts of the size; give pixels"),
         ({"bbox": [9, 9, 0, 0]}, r"the box of annotation 5 has no area"),
@@ -212,10 +212,10 @@ def test_another_file_or_folder_and_mistakes_in_a_coco_file_are_told(data, tmp_p
         row = {"id": 5, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]} | row
         coco = {"images": row.pop("images", BOTH[:1]), "categories": [{"id": 1, "name": "cat"}], "annotations": [row]}
         Path(data.settings.hints).write_text(json.dumps(coco))
-        if message is None:
+        if fault is None:
             assert data.opened()
         else:
-            refused(message, data.opened)
+            refused(fault, data.opened)
 
 
 def test_a_file_of_labelme_is_of_the_image_it_is_called_as_and_that_beside_it(data, folder, tmp_path):
