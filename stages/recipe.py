@@ -25,7 +25,7 @@ from utils.files import digest, read_json, write_json
 RECIPE = "recipe.json"  # of a run folder: what the features know, so that it is found once
 LABELLED, EMPTY, SIDE = 300, 100, 256  # images that are looked at, with and without a class, and their long side
 EARLY = 8  # the stride of the early stage
-FEWEST = 50  # images with a class; of fewer the figure is uncertain (docs/log.md, e90)
+FEWEST = 30  # images with a class; of fewer the figure is uncertain (docs/log.md, e90)
 LEAST = 6  # images that show a class, and that do not; with fewer it is not counted
 KNOWN, ALL = 0.15, 0.97  # the last stage knows something if it is so far above chance, and leaves something to know
 PHOTOGRAPHS, TEXTURES = 0.4, 0.7  # what the early stage knows of what the last one does: at most, and at least
