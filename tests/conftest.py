@@ -15,8 +15,14 @@ import utils.compute
 import utils.files
 import utils.run
 from data.artifacts import write_mask
+from models.backbone import BACKBONES
+from models.classifier import build_classifier
+from models.segmenter import build_segmenter
 from stages.config import load_config
+from stages.networks import save_network
 from tests.browser import open_browser
+from tests.inference.stub import NAMES, QUICK, save_three
+from tests.models.tiny import TinyBackbone
 from tests.project import Ended, Project, call, code_of, new_project, product_files
 from utils.ignore import IGNORE
 
@@ -77,9 +83,6 @@ def same_arithmetic_everywhere() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_backbone() -> Iterator[str]:
     """The name of a backbone of a few hundred weights, that of tests/models/tiny.py: four times as fast."""
-    from models.backbone import BACKBONES
-    from tests.models.tiny import TinyBackbone
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BACKBONES, "tiny", lambda imagenet: TinyBackbone())
         yield "tiny"
@@ -169,11 +172,6 @@ def write_labels(root: Path, present: dict[str, list[int]], classes: tuple[str, 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory, tiny_backbone) -> dict[str, Path]:
     """A classifier and a segmenter with random weights, three classes each."""
-    from models.classifier import build_classifier
-    from models.segmenter import build_segmenter
-    from stages.networks import save_network
-    from tests.inference.stub import NAMES, QUICK
-
     folder = tmp_path_factory.mktemp("checkpoints")
     cfg = load_config(None, overrides=[*QUICK, f"model.backbone={tiny_backbone}"])
     torch.manual_seed(0)
@@ -196,8 +194,6 @@ def browser() -> Iterator:
 @pytest.fixture
 def images(tmp_path) -> Path:
     """a.jpg (60 x 40), b/c.png (32 x 48, grey), rotated.jpg (seen as 40 x 60)."""
-    from tests.inference.stub import save_three
-
     return save_three(tmp_path / "images")
 
 

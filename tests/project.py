@@ -1,5 +1,6 @@
 """A small project for tests of whole scripts: generated data, settings, and scripts called in this process."""
 
+import ast
 import contextlib
 import importlib
 import io
@@ -8,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,11 @@ def code_of(*folders: str) -> list[Path]:
 def product_files() -> list[Path]:
     """The code of all rooms, and the scripts."""
     return [*code_of(*PRODUCT), *sorted(ROOT.glob("*.py"))]
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 @dataclass

@@ -17,6 +17,7 @@ from tests.evaluation.evaluated import evaluated_run
 from tests.inference.stub import Stub, save
 from utils.visualize import bright_palette
 
+GREY = image_uri(np.zeros((10, 10, 3), np.uint8))
 CONTROLS = ".bar label, .bar output, header h1, nav a, h2, h3, .card, .plot, .keys li"
 
 
@@ -45,7 +46,7 @@ def texts(browser, selector: str) -> list[str]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("size", [(1400, 900), PHONE])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
 @pytest.mark.parametrize("page", ["report", "gallery"])
 def test_nothing_is_broken_and_nothing_overlaps(browser, page, size, dark, request):
     path = request.getfixturevalue(page)
@@ -60,18 +61,17 @@ def test_nothing_is_broken_and_nothing_overlaps(browser, page, size, dark, reque
     assert (brightness < 60) if dark else (brightness > 200)
 
 
-def test_class_filter_order_and_layers(browser, report):
+def scores(browser) -> list[float]:
+    return [float(text.split()[1]) for text in texts(browser, "#grid .score")]
+
+
+def test_classes_orders_layers_and_a_table_are_chosen(browser, report):
     visit(browser, report)
-    assert len(texts(browser, "#grid .card")) == 10
-    assert texts(browser, "#count") == ["10 images"]
-
-    def scores() -> list[float]:
-        return [float(text.split()[1]) for text in texts(browser, "#grid .score")]
-
-    lowest_first = scores()
+    assert (len(texts(browser, "#grid .card")), texts(browser, "#count")) == (10, ["10 images"])
+    lowest_first = scores(browser)
     assert lowest_first == sorted(lowest_first)
     choose(browser, "order", "highest IoU first")
-    assert scores() == lowest_first[::-1]
+    assert scores(browser) == lowest_first[::-1]
     choose(browser, "class", "cat")
     count = len(texts(browser, "#grid .card"))
     assert 0 < count < 10
@@ -81,6 +81,11 @@ def test_class_filter_order_and_layers(browser, report):
     assert texts(browser, "#grid .score")[0].endswith("(segmentation, predicted labels)")
     images = browser.find_elements("css selector", "#grid img")
     assert all(image.get_attribute("alt").startswith("IBB: image 2 of p") for image in images)
+    button = browser.find_element("css selector", "#part-3 thead th:nth-child(2) button")
+    for order in (True, False):
+        browser.execute_script("arguments[0].click()", button)
+        values = [float(text) for text in texts(browser, "#part-3 tbody td:nth-child(2)")]
+        assert values == sorted(values, reverse=order)
     assert problems(browser, report.parent) == []
 
 
@@ -107,24 +112,18 @@ def test_an_image_is_seen_at_every_step_by_keyboard(browser, report):
     assert not browser.find_element("id", "viewer").is_displayed()
 
 
-def test_the_slider_changes_what_lies_over_the_image(browser, gallery):
-    visit(browser, gallery)
-    opacity = "return Number(getComputedStyle(document.querySelector('#grid img.over')).opacity)"
-    before = browser.execute_script(opacity)
-    browser.find_element("id", "opacity").click()
-    press(browser, "HOME")
-    assert browser.execute_script(opacity) == 0
-    press(browser, "END")
-    assert browser.execute_script(opacity) == 1
-    assert before not in (0, 1)
-
-
-def test_the_gallery_filters_classes_and_offers_files(browser, gallery):
+def test_the_gallery_filters_classes_offers_files_and_has_a_slider_for_what_lies_over_the_image(browser, gallery):
     visit(browser, gallery)
     assert len(texts(browser, "#grid .card")) == 7
     links = browser.find_elements("css selector", "#grid .links a")
     assert len(links) == 14
     assert all(link.get_attribute("download") is not None for link in links)
+    opacity = "return Number(getComputedStyle(document.querySelector('#grid img.over')).opacity)"
+    assert 0 < browser.execute_script(opacity) < 1
+    browser.find_element("id", "opacity").click()
+    for key, value in (("HOME", 0), ("END", 1)):
+        press(browser, key)
+        assert browser.execute_script(opacity) == value
     names, counts = texts(browser, "#class option")[1:], []
     assert names == sorted(names)
     for name in names:
@@ -132,16 +131,6 @@ def test_the_gallery_filters_classes_and_offers_files(browser, gallery):
         counts.append(len(texts(browser, "#grid .card")))
     assert max(counts) <= 7 <= sum(counts)
     assert problems(browser, gallery.parent) == []
-
-
-def test_a_table_sorts(browser, report):
-    visit(browser, report)
-    button = browser.find_element("css selector", "#part-3 thead th:nth-child(2) button")
-    column = "#part-3 tbody td:nth-child(2)"
-    for order in (True, False):
-        browser.execute_script("arguments[0].click()", button)
-        values = [float(text) for text in texts(browser, column)]
-        assert values == sorted(values, reverse=order)
 
 
 def test_names_on_a_mask_do_not_cover_each_other(browser, tmp_path):
@@ -159,8 +148,7 @@ def test_names_on_a_mask_do_not_cover_each_other(browser, tmp_path):
 
 
 def test_more_images_are_shown_on_demand(browser, tmp_path):
-    uri = image_uri(np.zeros((10, 10, 3), np.uint8))
-    items = [Item(f"p{number:03}", uri, (10, 10)) for number in range(100)]
+    items = [Item(f"p{number:03}", GREY, (10, 10)) for number in range(100)]
     write_page(tmp_path / "page.html", "many", [], [Section("Images", items=items)])
     visit(browser, tmp_path / "page.html")
     assert len(texts(browser, "#grid .card")) == 24
@@ -170,19 +158,21 @@ def test_more_images_are_shown_on_demand(browser, tmp_path):
     assert not browser.find_element("id", "more").is_displayed()
 
 
-@pytest.mark.parametrize("fault", ["", "link", "image", "console", "script", "wide"])
-def test_faults_are_found(browser, tmp_path, fault):
+def test_faults_are_found(browser, tmp_path):
     """The check itself: each kind of fault makes it report something, and a sound page nothing."""
-    good = image_uri(np.zeros((10, 10, 3), np.uint8))
-    layer = Layer("mask", good[:40] + "AAAA" if fault == "image" else good)
-    links = [("mask", "none.png" if fault == "link" else "page.html")]
     path = tmp_path / "page.html"
-    write_page(path, "t", [], [Section("s", items=[Item("i", good, (10, 10), [], [layer], links)], show="mask")])
-    old, new = {
-        "console": ("<main>", '<main><img src="https://example.org/x.png" alt="x">'),
-        "script": ('"use strict";', '"use strict"; throw new Error("x");'),  # another script than the policy allows
-        "wide": ("<main>", '<main><div style="width:9000px">wide</div>'),
-    }.get(fault, ("", ""))
-    path.write_text(path.read_text().replace(old, new, 1))
-    visit(browser, path)
-    assert bool(problems(browser, tmp_path)) == bool(fault)
+    layers, broken = [Layer("mask", GREY)], [Layer("mask", GREY[:40] + "AAAA")]
+    elsewhere = '<main><img src="https://example.org/x.png" alt="x">'
+    for link, layer, old, new, fault in (
+        ("page.html", layers, "", "", ""),
+        ("none.png", broken, "<main>", '<main><div style="width:9000px">wide</div>', "link: none.png|image: |wider"),
+        ("page.html", layers, "<main>", elsewhere, "console: "),
+        ("page.html", layers, '"use strict";', '"use strict"; throw new Error("x");', "console: "),  # not as allowed
+    ):
+        item = Item("i", GREY, (10, 10), [], layer, [("mask", link)])
+        write_page(path, "t", [], [Section("s", items=[item], show="mask")])
+        path.write_text(path.read_text().replace(old, new, 1))
+        visit(browser, path)
+        found = "\n".join(problems(browser, tmp_path))
+        assert all(part in found for part in fault.split("|"))
+        assert bool(found) == bool(fault)

@@ -7,19 +7,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
-from data.shapes import SHAPES_CLASSES
 from docs import figure
-from models.classifier import build_classifier
-from models.context import ContextDiscriminant, context_stage
-from models.segmenter import build_segmenter
 from stages.config import load_config
-from stages.files import CONTEXT, IBB
-from stages.networks import save_network
 from tests.project import ROOT, call
-from utils.run import Run
+from tests.test_scripts import SCRIPTS
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 HISTORY = ("log.md", "CHANGELOG.md")  # they name what there was, too
@@ -74,33 +67,26 @@ def test_links_commands_options_and_settings_exist(page):
         assert (ROOT / f"{script.replace('.', '/')}.py").is_file(), words
         if given:
             assert given <= options(script), words
-        settings = [after for word, after in pairwise(words) if word == "--set"]
-        load_config(ROOT / "config.yaml", overrides=[setting for setting in settings if "..." not in setting])
+        settings = [after for word, after in pairwise(words) if word == "--set" and "..." not in after]
+        if settings:
+            load_config(None, overrides=settings)
 
 
 BENCHMARKS = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if "def main" in path.read_text()]
 
 
-@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
-def test_every_benchmark_says_what_it_does_and_its_exit_code_is_kept(path):
-    ended = call(f"benchmarks.{path.stem}", "--help")
-    assert (ended.code, ended.out.startswith("usage: ")) == (0, True)
-    assert path.read_text().endswith("sys.exit(run_script(main))\n")
+def test_every_script_and_benchmark_says_what_it_does_and_its_exit_code_is_kept():
+    for path in BENCHMARKS:
+        assert call(f"benchmarks.{path.stem}", "--help").well().out.startswith("usage: ")
+        assert path.read_text().endswith("sys.exit(run_script(main))\n")
+    for script in SCRIPTS:
+        assert f"python {script}.py " in call(script, "--help").well().out
 
 
 @pytest.mark.long
-def test_figures_are_made_by_code(tmp_path):
+def test_figures_are_made_by_code(finished, tmp_path):
     assert {path.stem for path in (ROOT / "docs").glob("*.jpg")} == set(figure.FIGURES)
-    cfg = load_config(ROOT / "config.yaml", "demo", ["device=cpu", "cam.scales=[1.0]", f"run={tmp_path}"])
-    Run(cfg)
-    torch.manual_seed(0)
-    network = build_classifier("efficientnet_lite0", len(SHAPES_CLASSES), "none")
-    channels = network.backbone.channels[context_stage(network.backbone)]
-    network.context = ContextDiscriminant(len(SHAPES_CLASSES), channels).requires_grad_(False)
-    save_network(tmp_path / CONTEXT, "classifier", network, SHAPES_CLASSES, cfg, {})
-    segmenter = build_segmenter("efficientnet_lite0", len(SHAPES_CLASSES) + 1, "none", cfg.segmenter.stage)
-    save_network(tmp_path / IBB, "segmenter", segmenter, SHAPES_CLASSES, cfg, {})
-    call("docs.figure", tmp_path, "method", "--output", tmp_path).well()
+    call("docs.figure", finished.run, "method", "--output", tmp_path).well()
     made, kept = Image.open(tmp_path / "method.jpg"), Image.open(ROOT / "docs/method.jpg")
     assert made.width == kept.width  # the same columns
     assert (ROOT / "docs/method.jpg").stat().st_size < 400_000
@@ -133,9 +119,8 @@ def test_pages_show_their_figures_and_the_first_screen_of_the_readme_results_and
 def test_the_map_of_the_repository_is_whole_and_true():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     folder, named = ROOT, set()
-    for indent, words in re.findall(
-        r"^    ( *)(\S.*?) {3}", text.partition("## A map")[2].partition("\n[docs/")[0], re.M
-    ):
+    tree = text.partition("## A map")[2].partition("\n[docs/")[0]
+    for indent, words in re.findall(r"^    ( *)(\S.*?) {3}", tree, re.MULTILINE):
         for word in words.split(", "):
             path = (folder if indent else ROOT) / word
             assert path.exists(), word

@@ -18,27 +18,6 @@ VALUES = 4  # background and three classes
 NAMES = ("background", "cat", "dog", "train")
 
 
-def matrix_of(target: np.ndarray, prediction: np.ndarray) -> torch.Tensor:
-    matrix = ConfusionMatrix(VALUES)
-    matrix.update_all([(target, prediction)])
-    return matrix.counts
-
-
-@pytest.fixture
-def pair() -> tuple[np.ndarray, np.ndarray]:
-    """Truth with blocks of every value, and a prediction that is wrong in every way; 255 in both."""
-    random = np.random.default_rng(0)
-    target = np.zeros((150, 160), np.uint8)
-    target[20:110, 10:100] = 1
-    target[60:120, 90:130] = 2
-    target[118:124, 10:130] = IGNORE
-    target[140, 3] = 3
-    prediction = target.copy()
-    wrong = random.random(target.shape) < 0.4
-    prediction[wrong] = random.choice([0, 1, 2, 3, IGNORE], size=int(wrong.sum()))
-    return target, prediction
-
-
 def test_distances_are_those_of_all_pairs_of_pixels():
     random = np.random.default_rng(0)
     target = random.choice([0, 0, 0, 1, 2, IGNORE], size=(19, 23)).astype(np.uint8)
@@ -51,8 +30,14 @@ def test_distances_are_those_of_all_pairs_of_pixels():
         assert np.allclose(found.ravel()[wanted], slow)
 
 
-def test_miou_without_a_kind_is_that_of_the_mask_with_these_pixels_corrected(pair):
-    target, prediction = pair
+def test_miou_without_a_kind_is_that_of_the_mask_with_these_pixels_corrected():
+    random = np.random.default_rng(0)
+    target = np.zeros((150, 160), np.uint8)
+    target[20:110, 10:100], target[60:120, 90:130], target[140, 3] = 1, 2, 3
+    target[118:124, 10:130] = IGNORE
+    prediction = target.copy()
+    is_wrong = random.random(target.shape) < 0.4
+    prediction[is_wrong] = random.choice([0, 1, 2, 3, IGNORE], size=int(is_wrong.sum()))
     taken = np.where(prediction == IGNORE, 0, prediction)
     away, is_object = distances(target), (target > 0) & (target != IGNORE)
     over, under = (target == 0) & (taken > 0), is_object & (taken == 0)
@@ -66,7 +51,8 @@ def test_miou_without_a_kind_is_that_of_the_mask_with_these_pixels_corrected(pai
     everything = corrected(bands.sum(dim=0), sum(error_kinds(bands)[part] for part in PARTS))
     assert torch.equal(everything, bands.sum(dim=(0, 2)).diag())  # without all parts nothing is wrong
     for name, pixels in wrong.items():
-        mended = ConfusionMatrix(VALUES, matrix_of(target, np.where(pixels, target, prediction)))
+        mended = ConfusionMatrix(VALUES)
+        mended.update_all([(target, np.where(pixels, target, prediction))])
         assert errors[name]["miou_without"] == pytest.approx(mended.miou(), abs=1e-12)
         assert errors[name]["pixels"] == pytest.approx(pixels.sum() / (target != IGNORE).sum(), abs=1e-12)
         if name in PARTS:
@@ -86,16 +72,6 @@ def test_the_largest_error_of_a_class_is_that_which_costs_it_most():
     assert largest == {"background": "halo_32", "cat": "halo_32", "dog": "confusion", "train": None}
 
 
-@pytest.fixture
-def root(make_voc) -> Path:
-    return make_voc(size=(60, 80))
-
-
-def settings(root: Path) -> list[str]:
-    words = set_all([f"data.root={root}", "data.kind=voc", "workers=0"])
-    return ["--config", str(ROOT / "config.yaml"), *words]
-
-
 def truths(root: Path) -> dict[str, np.ndarray]:
     return {f"p{i}": read_mask(root / f"SegmentationClass/p{i}.png") for i in range(6)}
 
@@ -110,11 +86,14 @@ def write_seeds(root: Path, folder: Path, heights: list[float]) -> None:
         write_seed(folder / f"{name}.npz", Seed(np.array(values) - 1, np.stack(maps), target.shape))
 
 
-def test_the_command_starts_from_the_figures_of_evaluate(root, tmp_path):
+def test_the_command_starts_from_the_figures_of_evaluate_and_takes_masks_too(make_voc, tmp_path):
+    root = make_voc(size=(60, 80))
+    settings = set_all([f"data.root={root}", "data.kind=voc", "workers=0"])
+    settings = ["--config", str(ROOT / "config.yaml"), *settings]
     folder, ours, theirs = tmp_path / "seeds", tmp_path / "errors.json", tmp_path / "figures.json"
     write_seeds(root, folder, [0.3, 0.9, 0.3, 0.9, 0.3, 0.9])
-    ended = call("benchmarks.errors", folder, *settings(root), "--list", "train", "--json", ours).well()
-    assert call("evaluate", "--seeds", folder, *settings(root), "--split", "train", "--json", theirs).code == 0
+    ended = call("benchmarks.errors", folder, *settings, "--list", "train", "--json", ours).well()
+    assert call("evaluate", "--seeds", folder, *settings, "--split", "train", "--json", theirs).code == 0
     found, measured = json.loads(ours.read_text()), json.loads(theirs.read_text())
     assert (found["list"], found["n_images"]) == ("train", 4)
     assert (found["threshold"], found["miou"]) == (measured["threshold_best"], measured["miou_best"])
@@ -127,15 +106,12 @@ def test_the_command_starts_from_the_figures_of_evaluate(root, tmp_path):
         wrong = found["errors"][kind]["pixels"] * (truth != IGNORE).sum()
         assert 0 < wrong == pytest.approx(found[share] * of.sum())
     assert f"mIoU {100 * found['miou']:.1f} at the best common threshold {found['threshold']:g}" in ended.out
-
-
-def test_the_command_takes_masks(root, tmp_path):
-    folder, path = tmp_path / "masks", tmp_path / "errors.json"
+    folder = tmp_path / "masks"
     for name, target in truths(root).items():
         target[target == 1] = IGNORE  # every cat's pixel is given up
         write_mask(folder / f"{name}.png", target)
-    ended = call("benchmarks.errors", folder, *settings(root), "--list", "train", "--every", "2", "--json", path).well()
-    found = json.loads(path.read_text())
+    ended = call("benchmarks.errors", folder, *settings, "--list", "train", "--every", "2", "--json", ours).well()
+    found = json.loads(ours.read_text())
     assert (found["n_images"], found["threshold"]) == (2, None)
     assert found["errors"]["over"]["pixels"] == 0 < found["errors"]["under"]["pixels"]
     assert found["errors"]["under"]["miou_without"] == 1

@@ -53,8 +53,6 @@ CHANGED = (
 # Files that have times or paths in them.
 PASSING = {"config.yaml", "run.json", "log.txt", "report.html", "contents.json", ".lock", ".lock.json", ".shapes.lock"}
 TIMES = {"seconds", "peak_memory_mb", "finished", "images_per_second"}
-
-
 HOW = ("half of it written", "before it has its name", "just after it has its name")
 
 
@@ -182,51 +180,38 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "emptied": lambda content: b"",
     "zeroed": lambda content: content[: len(content) // 2] + bytes(len(content) - len(content) // 2),
 }
-FILES = {
-    "run/seeds/train_0001.npz": "cut",
-    "run/seeds/train_0002.npz": "emptied",
-    "run/seeds/train_0003.npz": "zeroed",
-    "run/seeds/.fingerprint": "emptied",
-    "run/seeds_walk/train_0002.npz": "zeroed",
-    "run/pseudo/train_0003.png": "cut",
-    "run/ablation/given/cam/val_0001.npz": "emptied",
-    "run/ablation_steps/given/walk/val_0001.npz": "cut",
-    "run/predictions/given/val_0001.png": "cut",
-    "run/report.json": "emptied",
-    "run/report_images.json": "cut",
-    "run/run.json": "cut",
-    "run/config.yaml": "cut",
-    "run/.lock": "cut",
-    "best_model.pth": "emptied",
-    "data/shapes/shapes.json": "cut",
-}
-NETWORKS = {
-    "run/classifier.pth": "cut",
-    "run/segmenter.pth": "cut",
-    "run/affinity.pth": "zeroed",
-    "run/confident/train_0001.png": "zeroed",
-}
+FILES = """
+cut run/seeds/train_0001.npz run/pseudo/train_0003.png run/ablation_steps/given/walk/val_0001.npz run/run.json run/.lock
+cut run/predictions/given/val_0001.png run/report_images.json run/config.yaml data/shapes/shapes.json
+emptied run/seeds/train_0002.npz run/seeds/.fingerprint run/ablation/given/cam/val_0001.npz run/report.json
+emptied best_model.pth
+zeroed run/seeds/train_0003.npz run/seeds_walk/train_0002.npz
+"""
+NETWORKS = """
+cut run/classifier.pth run/segmenter.pth
+zeroed run/affinity.pth run/confident/train_0001.png
+"""
 
 
 @pytest.mark.parametrize("damages", [FILES, NETWORKS], ids=["files", "networks"])
 def test_a_damaged_run_is_made_again_as_it_was(undisturbed, tmp_path, damages):
     shutil.copytree(undisturbed, tmp_path, dirs_exist_ok=True)
     (tmp_path / "output.txt").unlink()
-    for path, damage in damages.items():
-        (tmp_path / path).write_bytes(DAMAGES[damage]((tmp_path / path).read_bytes()))
+    for damage, *paths in map(str.split, damages.strip().splitlines()):
+        for path in paths:
+            (tmp_path / path).write_bytes(DAMAGES[damage]((tmp_path / path).read_bytes()))
     again_as(undisturbed, tmp_path)
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_output_of_inference_is_made_again(tmp_path, damage):
+def test_damaged_output_of_inference_is_made_again(tmp_path):
     for number in range(6):
         save(tmp_path / f"in/p{number}.png", (20, 30), 0)
     predict_images(tmp_path / "in", tmp_path / "out", Stub())
     files = ("masks/p0.png", "overlays/p1.jpg", ".done/p3.json", "classes.json", PREDICTIONS)
     before = {name: (tmp_path / "out" / name).read_bytes() for name in files}
-    for name in files:
-        (tmp_path / "out" / name).write_bytes(DAMAGES[damage](before[name]))
-    summary = predict_images(tmp_path / "in", tmp_path / "out", Stub())
-    assert (summary.new, summary.kept) == (3, 3)
-    for name in files:
-        assert (tmp_path / "out" / name).read_bytes() == before[name], name
+    for damage in DAMAGES.values():
+        for name in files:
+            (tmp_path / "out" / name).write_bytes(damage(before[name]))
+        summary = predict_images(tmp_path / "in", tmp_path / "out", Stub())
+        assert (summary.new, summary.kept) == (3, 3)
+        assert {name: (tmp_path / "out" / name).read_bytes() for name in files} == before

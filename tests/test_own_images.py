@@ -33,24 +33,26 @@ def train(folder: Path, colours: Sequence[str], labels: Sequence[str], *more: st
 BOTH = [*COLOURS] * 24
 
 
+TINY = ("model.backbone=tiny", "model.weights=none", "cam.least_steps=2", "cam.frozen_stride=0")
+
+
 def test_classes_that_can_be_told_are_learned(tmp_path):
     ended = train(tmp_path, BOTH, BOTH).well()
     assert "average precision of 12 images held back: fire" in ended.out
     assert "WARNING" not in ended.out
 
 
-def test_random_labels_end_the_run_unless_it_is_told_to_go_on(tmp_path):
+def test_random_labels_end_the_run_unless_it_is_told_to_go_on(tmp_path, tiny_backbone):
     labels = np.random.default_rng(1).permutation(BOTH).tolist()
-    ended = train(tmp_path, BOTH, labels)
+    ended = train(tmp_path, BOTH, labels, *TINY)
     assert ended.code == 2
     assert "has learned nothing" in ended.err
     assert "cam.must_learn=false" in ended.err
-    assert train(tmp_path, BOTH, labels, "cam.must_learn=false").code == 0
+    assert train(tmp_path, BOTH, labels, *TINY, "cam.must_learn=false").code == 0
 
 
 @pytest.mark.parametrize("without", ["grass", ""])
-def test_twelve_images_are_said_to_be_too_few_to_tell(tmp_path, without):
-    labels = ["fire", without] * 6
-    ended = train(tmp_path, BOTH[:12], labels, "cam.held_back=0.1").well()
+def test_twelve_images_are_said_to_be_too_few_to_tell(tmp_path, tiny_backbone, without):
+    ended = train(tmp_path, BOTH[:12], ["fire", without] * 6, *TINY, "cam.held_back=0.1").well()
     assert "WARNING" in ended.out
     assert "give at least ten images of each class" in ended.out

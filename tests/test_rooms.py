@@ -3,12 +3,10 @@
 import ast
 import tomllib
 from functools import cache
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
-import pytest
-
-from tests.project import ROOT, code_of
+from tests.project import ROOT, code_of, parsed, product_files
 
 # Room -> the rooms that it may import from, besides itself. docs/design.md says why.
 ROOMS = {
@@ -24,14 +22,13 @@ ROOMS = {
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
 OUTSIDE = {"benchmarks", "docs", "examples", "tests"}  # may import all, and nobody imports them
 ACROSS = {"test_cases.py", "test_malformed.py"}  # of a whole room
-FILES = code_of(*ROOMS)
 
 
 @cache
 def imports(path: Path) -> frozenset[str]:
     """Modules of this project that a file imports anywhere in it, by dotted name."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -49,26 +46,18 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_from_the_rooms_below_it(room):
-    for path in code_of(room):
-        above = {name for name in imports(path) if name.partition(".")[0] not in {room} | ROOMS[room]}
-        assert not above, path
+def test_a_room_imports_only_from_the_rooms_below_it():
+    for room, below in ROOMS.items():
+        for path in code_of(room):
+            above = {name for name in imports(path) if name.partition(".")[0] not in {room} | below}
+            assert not above, path
 
 
 def test_no_file_imports_itself_by_way_of_others():
-    files = [*FILES, *ROOT.glob("*.py")]
+    files = product_files()
     modules = {name_of(path) for path in files}
     graph = {name_of(path): imports(path) & modules for path in files}
-    try:
-        list(TopologicalSorter(graph).static_order())
-    except CycleError as error:
-        pytest.fail(f"a circle of imports: {' <- '.join(error.args[1])}")
-
-
-def test_every_folder_of_code_is_a_room():
-    folders = {path.parent.name for path in ROOT.glob("*/*.py")}
-    assert folders - {path.name for path in ROOT.glob(".*")} == {*ROOMS, *OUTSIDE}
+    list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
 
 
 def test_tests_mirror_the_tree():
@@ -80,7 +69,9 @@ def test_tests_mirror_the_tree():
         assert path.name in ACROSS or any(about == name or about.startswith(f"{name}_") for name in files), path
 
 
-def test_what_tools_look_at_is_every_room():
+def test_every_folder_of_code_is_a_room_and_tools_look_at_every_room():
+    folders = {path.parent.name for path in ROOT.glob("*/*.py")}
+    assert folders - {path.name for path in ROOT.glob(".*")} == {*ROOMS, *OUTSIDE}
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
     assert set(settings["ruff"]["lint"]["isort"]["known-first-party"]) == {*ROOMS, "benchmarks", "tests"}
     assert {*ROOMS, "benchmarks", "tests"} <= set(settings["mypy"]["files"])

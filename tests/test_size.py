@@ -3,9 +3,7 @@
 import ast
 from pathlib import Path
 
-import pytest
-
-from tests.project import ROOT, code_of, product_files
+from tests.project import ROOT, code_of, parsed, product_files
 
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION, ARGUMENTS, WIDTH = 300, 50, 7, 120
 
@@ -14,19 +12,19 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", product_files(), ids=name_of)
-def test_a_file_and_its_functions_and_calls_are_small(path):
-    text = path.read_text(encoding="utf-8")
-    lines = len(text.splitlines())
-    faults = [f"{lines} lines"] if lines > LINES_OF_A_FILE else []
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            lines = node.end_lineno - node.lineno + 1
-            if lines > LINES_OF_A_FUNCTION:
-                faults.append(f"line {node.lineno}: {node.name} has {lines} lines")
-        elif isinstance(node, ast.Call) and len(node.args) + len(node.keywords) > ARGUMENTS:
-            count = len(node.args) + len(node.keywords)
-            faults.append(f"line {node.lineno}: {ast.unparse(node.func)} gets {count} arguments")
+def test_files_and_their_functions_and_calls_are_small():
+    faults = []
+    for path in product_files():
+        text = path.read_text(encoding="utf-8")
+        if len(text.splitlines()) > LINES_OF_A_FILE:
+            faults.append(f"{name_of(path)} has {len(text.splitlines())} lines")
+        for node in ast.walk(parsed(path)):
+            place = f"{name_of(path)}, line {getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                if node.end_lineno - node.lineno >= LINES_OF_A_FUNCTION:
+                    faults.append(f"{place}: {node.name} has more than {LINES_OF_A_FUNCTION} lines")
+            elif isinstance(node, ast.Call) and len(node.args) + len(node.keywords) > ARGUMENTS:
+                faults.append(f"{place}: {ast.unparse(node.func)} gets more than {ARGUMENTS} arguments")
     assert not faults
 
 

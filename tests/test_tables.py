@@ -115,9 +115,8 @@ def extended(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Ite
         DATASET_STEPS.append(step)
         try:
             project = finished.copy(tmp_path_factory.mktemp("extended"))
-            yield Extended(
-                project, project.train(*SETTINGS).well(), {name: list(calls) for name, calls in seen.items()}
-            )
+            ended = project.train(*SETTINGS).well()
+            yield Extended(project, ended, {name: list(calls) for name, calls in seen.items()})
         finally:
             STEPS.remove(Sharpen)
             DATASET_STEPS.remove(step)
@@ -133,46 +132,34 @@ def test_the_pipeline_takes_all_of_them(extended: Extended):
     assert extended.project.train(*SETTINGS).stages("done") == []
 
 
-@pytest.mark.parametrize(
-    ("section", "name", "defaults", "about", "bounds"),
-    [
-        ("sharpen", "power", {"enabled": True, "power": 2.0}, "the power", "between 0.1 and 10, found 11"),
-        ("mirror", "weight", {"weight": 1.0}, "of the mirrored maps", "between 0 and 1, found 11"),
-    ],
-)
-def test_a_step_has_a_section_in_the_configuration(
-    extended: Extended, tmp_path, section, name, defaults, about, bounds
-):
-    key, part = f"{section}.{name}", "steps.sharpen" if section == "sharpen" else section
-    assert getattr(load_config(None, overrides=[f"{key}=0.5"]).part(part), name) == 0.5
-    (tmp_path / "settings.yaml").write_text(f"{section}: {{{name}: 0.25}}\n")
-    assert getattr(load_config(tmp_path / "settings.yaml").part(part), name) == 0.25
-    for text, message in (
-        (f"{key}=11", f"'{key}' must be {bounds}"),
-        (f"{key}=high", f"'{key}' must be of type float"),
-        (f"{key}x=3", f"unknown setting '{key}x'; did you mean '{key}'?"),
+def test_a_step_has_a_section_in_the_configuration(extended: Extended):
+    written, shown = (extended.project.run / "config.yaml").read_text(), docs_settings.settings_text()
+    for part, key, default, about, bounds in (
+        ("steps.sharpen", "sharpen.power", 2.0, "the power", "between 0.1 and 10, found 11"),
+        ("mirror", "mirror.weight", 1.0, "of the mirrored maps", "between 0 and 1, found 11"),
     ):
-        with pytest.raises(UserError, match=re.escape(message)):
-            load_config(None, overrides=[text])
-    written = yaml.safe_load((extended.project.run / "config.yaml").read_text())
-    assert written[section] == yaml.safe_load(docs_settings.settings_text())[section] == defaults
-    assert f"# {about}" in docs_settings.settings_text()
-    assert f"| `{key}` | `{defaults[name]}` | {about} |" in docs_settings.table_text(section)
+        section, name = key.split(".")
+        assert getattr(load_config(None, overrides=[f"{key}=0.5"]).part(part), name) == 0.5
+        for text, message in (
+            (f"{key}=11", f"'{key}' must be {bounds}"),
+            (f"{key}x=3", f"unknown setting '{key}x'; did you mean '{key}'?"),
+        ):
+            with pytest.raises(UserError, match=re.escape(message)):
+                load_config(None, overrides=[text])
+        assert yaml.safe_load(written)[section][name] == yaml.safe_load(shown)[section][name] == default
+        assert f"# {about}" in shown
+        assert f"| `{key}` | `{default}` | {about} |" in docs_settings.table_text(section)
 
 
-@pytest.mark.parametrize(
-    ("text", "stages", "again"),
-    [
-        ("sharpen.power=3", "cam,seeds,ablation", ["seeds", "ablation"]),
-        ("seed=1", "count,mirror", ["count", "mirror"]),  # the fit reads it
-        ("mirror.weight=0.5", "count,mirror", ["mirror"]),
-        ("channels_last=false", "walk", ["walk"]),
-    ],
-)
-def test_what_a_step_reads_makes_its_files_again(extended: Extended, tmp_path, text, stages, again):
+def test_what_a_step_reads_makes_its_files_again(extended: Extended, tmp_path):
     project = extended.project.copy(tmp_path)
-    ended = project.train(*SETTINGS, "--set", text, "--stages", stages).well()
-    assert ended.stages("done") == again
+    for text, stages, again in (
+        ("mirror.weight=0.5", "count,mirror", ["mirror"]),
+        ("seed=1", "count,mirror", ["count", "mirror"]),  # the fit reads it
+        ("channels_last=false", "walk", ["walk"]),
+        ("sharpen.power=3", "cam,seeds", ["seeds"]),
+    ):
+        assert project.train(*SETTINGS, "--set", text, "--stages", stages).well().stages("done") == again
 
 
 def test_the_ablation_and_the_report_have_its_rows(extended: Extended):

@@ -72,16 +72,21 @@ def script(name: str, *arguments: str) -> Callable[[], None]:
     return run
 
 
-def test_ctrl_c_stops_with_a_message_and_no_traceback(tmp_path: Path, tiny_backbone: str):
-    new_project(tmp_path, tiny_backbone)
-    train = script("train", "--config", f"{tmp_path}/settings.yaml", "--set", "workers=1")
-    code, lines = stopped_in_terminal(train, "cam epoch 1/")
+def stopped_well(run: Callable[[], None], at: str, bar: str) -> str:
+    """What stands in the terminal of something that Ctrl-C stops: how to go on, no traceback, and no bar."""
+    code, lines = stopped_in_terminal(run, at)
     text = "\n".join(lines)
     assert code == 130, text
     assert "Traceback" not in text
-    assert "\ninterrupted in stage cam" in text
     assert "run the same command again to go on from here" in text
-    assert not any("step/s" in line for line in lines), text  # no bar is left
+    assert bar not in text
+    return text
+
+
+def test_ctrl_c_stops_with_a_message_and_no_traceback(tmp_path: Path, tiny_backbone: str):
+    new_project(tmp_path, tiny_backbone)
+    train = script("train", "--config", f"{tmp_path}/settings.yaml", "--set", "workers=1")
+    assert "\ninterrupted in stage cam" in stopped_well(train, "cam epoch 1/", bar="step/s")
     assert not list((tmp_path / "run").rglob(".*.tmp*"))
 
 
@@ -96,12 +101,7 @@ def test_ctrl_c_stops_with_a_message_and_no_traceback(tmp_path: Path, tiny_backb
 )
 def test_ctrl_c_among_images_can_be_gone_on_from(project, command, bar):
     arguments = command.format(project.folder).split()
-    code, lines = stopped_in_terminal(script(*arguments), f"{bar}:   0%")
-    text = "\n".join(lines)
-    assert code == 130, text
-    assert "Traceback" not in text
-    assert "run the same command again to go on from here" in text
-    assert not any("0%" in line for line in lines), text  # no bar is left
+    stopped_well(script(*arguments), f"{bar}:   0%", bar="0%")
     call(*arguments).well()
     assert not list(project.folder.rglob(".*.tmp*"))
 

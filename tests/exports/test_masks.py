@@ -15,8 +15,7 @@ from pycocotools.coco import COCO
 from data.artifacts import read_mask, voc_palette, write_mask
 from data.polygons import fill_polygons
 from data.voc import VOC_CLASSES
-from exports import masks as exports
-from exports.mask_sets import MaskFile, MaskSet, open_mask_set
+from exports.mask_sets import MaskSet, open_mask_set
 from exports.masks import export_masks
 from inference.bulk import predict_images
 from inference.output_folder import ClassValues
@@ -51,158 +50,137 @@ def masks(tmp_path) -> MaskSet:
     return open_mask_set(folder, NAMES)
 
 
+def file_names_of(coco: COCO) -> list[str]:
+    return [image["file_name"] for image in coco.imgs.values()]
+
+
 def load_coco(path: Path) -> COCO:
     with contextlib.redirect_stdout(io.StringIO()):
         return COCO(str(path))
 
 
-def without_ignored(mask: np.ndarray) -> np.ndarray:
-    return np.where(mask == 255, 0, mask)
+@pytest.mark.parametrize(("kind", "least"), [("coco", 1.0), ("coco-polygons", 0.97)])
+def test_pycocotools_reads_the_same_pixels(masks, tmp_path, kind, least):
+    path = tmp_path / "out" / f"{kind.replace('-', '_')}.json"
+    ignored = f"{100 * 2 * 40 / (3 * 60 * 80):.1f} % of the pixels are 255 and have no class"
+    assert export_masks(masks, [kind], path.parent) == f"{kind}: 3 images, 6 annotations, {path}; {ignored}"
+    coco = load_coco(path)
+    assert {number: category["name"] for number, category in coco.cats.items()} == dict(enumerate(NAMES, 1))
+    assert file_names_of(coco) == ["a.jpg", "b.jpg", "deep/ü c.jpg"]
+    assert len(coco.anns) == 6
+    for entry, (number, image) in zip(masks.masks, coco.imgs.items(), strict=True):
+        mask = read_mask(entry.path)
+        assert (image["height"], image["width"]) == mask.shape
+        annotations = coco.imgToAnns[number]
+        assert [row["category_id"] for row in annotations] == sorted(set(np.unique(mask).tolist()) - {0, 255})
+        for row in annotations:
+            region = mask == row["category_id"]
+            assert kind == "coco" or all(len(polygon) >= 6 for polygon in row["segmentation"])
+            assert iou(coco.annToMask(row) > 0, region) >= least
+            rows, columns = region.nonzero()
+            left, top = columns.min(), rows.min()
+            assert row["bbox"] == [left, top, columns.max() + 1 - left, rows.max() + 1 - top]
+            assert (row["area"], row["iscrowd"]) == (region.sum(), 0)
 
 
-class TestCoco:
-    @pytest.mark.parametrize(("kind", "least"), [("coco", 1.0), ("coco-polygons", 0.97)])
-    def test_pycocotools_reads_the_same_pixels(self, masks, tmp_path, kind, least):
-        path = tmp_path / "out" / f"{kind.replace('-', '_')}.json"
-        ignored = f"{100 * 2 * 40 / (3 * 60 * 80):.1f} % of the pixels are 255 and have no class"
-        assert export_masks(masks, [kind], path.parent) == f"{kind}: 3 images, 6 annotations, {path}; {ignored}"
-        coco = load_coco(path)
-        assert {number: category["name"] for number, category in coco.cats.items()} == dict(enumerate(NAMES, 1))
-        assert [image["file_name"] for image in coco.imgs.values()] == ["a.jpg", "b.jpg", "deep/ü c.jpg"]
-        compared = 0
-        for entry, (number, image) in zip(masks.masks, coco.imgs.items(), strict=True):
-            mask = read_mask(entry.path)
-            assert (image["height"], image["width"]) == mask.shape
-            annotations = coco.imgToAnns[number]
-            assert [row["category_id"] for row in annotations] == sorted(set(np.unique(mask).tolist()) - {0, 255})
-            for row in annotations:
-                region = mask == row["category_id"]
-                assert kind == "coco" or all(len(polygon) >= 6 for polygon in row["segmentation"])
-                assert iou(coco.annToMask(row) > 0, region) >= least
-                rows, columns = region.nonzero()
-                left, top = columns.min(), rows.min()
-                assert row["bbox"] == [left, top, columns.max() + 1 - left, rows.max() + 1 - top]
-                assert (row["area"], row["iscrowd"]) == (region.sum(), 0)
-                compared += 1
-        assert compared == 6
+def read_yolo(path: Path, height: int, width: int) -> np.ndarray:
+    """A label file as a mask of YOLO's classes + 1."""
+    mask = np.zeros((height, width), np.uint8)
+    for line in path.read_text(encoding="utf-8").splitlines():
+        number, *shares = line.split()
+        points = np.array(shares, np.float64).reshape(-1, 2)
+        assert ((points >= 0) & (points <= 1)).all()
+        mask[fill_polygons([points * (width, height)], height, width)] = int(number) + 1
+    return mask
 
 
-class TestYolo:
-    def read(self, path: Path, height: int, width: int) -> np.ndarray:
-        """A label file as a mask of YOLO's classes + 1."""
-        mask = np.zeros((height, width), np.uint8)
-        for line in path.read_text(encoding="utf-8").splitlines():
-            number, *shares = line.split()
-            points = np.array(shares, np.float64).reshape(-1, 2)
-            assert ((points >= 0) & (points <= 1)).all()
-            mask[fill_polygons([points * (width, height)], height, width)] = int(number) + 1
-        return mask
-
-    def test_lines_hold_the_same_pixels(self, masks, tmp_path):
-        export_masks(masks, ["yolo"], tmp_path)
-        for entry in masks.masks:
-            truth = without_ignored(read_mask(entry.path))
-            found = self.read(tmp_path / f"yolo/labels/{entry.name}.txt", *truth.shape)
-            assert set(np.unique(found)) == set(np.unique(truth))
-            for value in set(np.unique(truth).tolist()) - {0}:
-                assert iou(found == value, truth == value) >= 0.97
-        assert (tmp_path / "yolo/labels/b.txt").read_text() == ""
-        about = yaml.safe_load((tmp_path / "yolo/data.yaml").read_text(encoding="utf-8"))
-        assert about["names"] == {0: "cat", 1: "dög", 2: "train"}
-
-    def test_labels_of_other_classes_are_not_mixed_with_these(self, masks, tmp_path):
-        export_masks(masks, ["yolo"], tmp_path / "out")
-        fewer = MaskSet({1: "dog", 2: "cat", 3: "train"}, masks.masks[:1])
-        with pytest.raises(UserError, match=r"holds 2 files of other images and other classes, first b\.txt"):
-            export_masks(fewer, ["yolo"], tmp_path / "out")
-        export_masks(masks._replace(masks=masks.masks[:1]), ["yolo"], tmp_path / "out")
-
-    def test_two_images_for_one_label_file(self, tmp_path):
-        write_mask(tmp_path / "m.png", np.zeros((4, 4)))
-        twice = MaskSet({1: "cat"}, tuple(MaskFile(name, tmp_path / "m.png", name) for name in ("a.jpg", "a.png")))
-        with pytest.raises(UserError, match=r"two images are named a but for their suffix.*rename"):
-            export_masks(twice, ["yolo"], tmp_path)
+def test_lines_of_yolo_hold_the_same_pixels_and_labels_of_other_classes_are_not_mixed_with_them(masks, tmp_path):
+    export_masks(masks, ["yolo"], tmp_path)
+    for entry in masks.masks:
+        truth = read_mask(entry.path)
+        found = read_yolo(tmp_path / f"yolo/labels/{entry.name}.txt", *truth.shape)
+        assert set(np.unique(found)) == set(np.unique(truth)) - {255}
+        for value in set(np.unique(truth).tolist()) - {0, 255}:
+            assert iou(found == value, truth == value) >= 0.97
+    assert (tmp_path / "yolo/labels/b.txt").read_text() == ""
+    about = yaml.safe_load((tmp_path / "yolo/data.yaml").read_text(encoding="utf-8"))
+    assert about["names"] == {0: "cat", 1: "dög", 2: "train"}
+    fewer = MaskSet({1: "dog", 2: "cat", 3: "train"}, masks.masks[:1])
+    with pytest.raises(UserError, match=r"holds 2 files of other images and other classes, first b\.txt"):
+        export_masks(fewer, ["yolo"], tmp_path)
+    export_masks(masks._replace(masks=masks.masks[:1]), ["yolo"], tmp_path)
+    twice = MaskSet({1: "cat"}, tuple(masks.masks[0]._replace(image=name) for name in ("a.jpg", "a.png")))
+    with pytest.raises(UserError, match=r"two images are named a but for their suffix.*rename"):
+        export_masks(twice, ["yolo"], tmp_path / "other")
 
 
-class TestVocServer:
-    def test_archive_is_as_the_server_takes_it(self, tmp_path):
-        truth = {f"2008_00000{number}.png": example_mask(number) for number in (1, 4)}
-        for name, mask in truth.items():
-            write_mask(tmp_path / "in" / name, mask)
-        export_masks(open_mask_set(tmp_path / "in", VOC_CLASSES), ["voc"], tmp_path)
-        with tarfile.open(tmp_path / "voc_server.tgz", "r:gz") as archive:
-            for member, (name, mask) in zip(archive, truth.items(), strict=True):
-                assert member.name == f"results/VOC2012/Segmentation/comp6_test_cls/{name}"
-                image = Image.open(archive.extractfile(member))
-                assert image.mode == "P"
-                assert np.array_equal(np.asarray(image), without_ignored(mask))
-                assert np.array_equal(np.array(image.getpalette()).reshape(-1, 3)[:21], voc_palette()[:21])
+def test_an_archive_is_as_the_voc_server_takes_it(tmp_path):
+    truth = {f"2008_00000{number}.png": example_mask(number) for number in (1, 4)}
+    for name, mask in truth.items():
+        write_mask(tmp_path / "in" / name, mask)
+    export_masks(open_mask_set(tmp_path / "in", VOC_CLASSES), ["voc"], tmp_path)
+    with tarfile.open(tmp_path / "voc_server.tgz", "r:gz") as archive:
+        for member, (name, mask) in zip(archive, truth.items(), strict=True):
+            assert member.name == f"results/VOC2012/Segmentation/comp6_test_cls/{name}"
+            image = Image.open(archive.extractfile(member))
+            assert image.mode == "P"
+            assert np.array_equal(np.asarray(image), np.where(mask == 255, 0, mask))
+            assert np.array_equal(np.array(image.getpalette()).reshape(-1, 3)[:21], voc_palette()[:21])
 
 
-class TestMistakes:
-    def test_the_command_takes_file_names_from_the_images(self, masks, tmp_path):
-        images, out = tmp_path / "images", tmp_path / "out"
-        write_mask(tmp_path / "masks/.trash/a.png", np.zeros((4, 4)))  # hidden, so no mask
-        for name in ("a.PNG", "b.jpeg", "deep/ü c.webp"):
-            (images / name).parent.mkdir(parents=True, exist_ok=True)
-            (images / name).touch()
-        options = ("--export", "coco,yolo", "--classes", "cat,dög,train", "--output", out, "--images", images)
-        assert call("exports.masks", tmp_path / "masks", *options).well().out.count("3 images") == 2
-        assert sorted(path.name for path in out.iterdir()) == ["coco.json", "yolo"]
-        found = [image["file_name"] for image in load_coco(out / "coco.json").imgs.values()]
-        assert found == ["a.PNG", "b.jpeg", "deep/ü c.webp"]
+def test_the_command_takes_file_names_from_the_images(masks, tmp_path):
+    images, out = tmp_path / "images", tmp_path / "out"
+    write_mask(tmp_path / "masks/.trash/a.png", np.zeros((4, 4)))  # hidden, so no mask
+    (images / "deep").mkdir(parents=True)
+    for name in ("a.PNG", "b.jpeg", "deep/ü c.webp"):
+        (images / name).touch()
+    options = ("--export", "coco,yolo", "--classes", "cat,dög,train", "--output", out, "--images", images)
+    assert call("exports.masks", tmp_path / "masks", *options).well().out.count("3 images") == 2
+    assert sorted(path.name for path in out.iterdir()) == ["coco.json", "yolo"]
+    assert file_names_of(load_coco(out / "coco.json")) == ["a.PNG", "b.jpeg", "deep/ü c.webp"]
 
-    @pytest.mark.parametrize(
-        ("images", "expected"),
+
+def test_an_image_is_the_only_one_of_its_name_and_of_its_masks_size(tmp_path):
+    write_mask(tmp_path / "masks/a.png", np.ones((30, 20)))
+    for number, (expected, images) in enumerate(
         [
-            ({"a.jpg": (30, 20), "a.png": (30, 20)}, "several images, a.jpg and a.png, are of mask"),
-            ({"a.jpg": (60, 40)}, "a.jpg has 40 x 60 pixels, its mask .*a.png 20 x 30"),
-            ({"a.jpg": (20, 30)}, "a.jpg has 30 x 20 pixels, its mask .*a.png 20 x 30"),
-            ({}, "there is no image of mask"),  # but for the mask itself
-        ],
-    )
-    def test_an_image_is_the_only_one_of_its_name_and_of_its_masks_size(self, tmp_path, images, expected):
-        write_mask(tmp_path / "masks/a.png", np.ones((30, 20)))
+            ("several images, a.jpg and a.png, are of mask", {"a.jpg": (30, 20), "a.png": (30, 20)}),
+            ("a.jpg has 40 x 60 pixels, its mask .*a.png 20 x 30", {"a.jpg": (60, 40)}),
+            ("a.jpg has 30 x 20 pixels, its mask .*a.png 20 x 30", {"a.jpg": (20, 30)}),
+        ]
+    ):
         for name, size in images.items():
-            save(tmp_path / "images" / name, size)
-        folder = tmp_path / "images" if images else tmp_path / "masks"
+            save(tmp_path / f"{number}/{name}", size)
         with pytest.raises(UserError, match=expected):
-            open_mask_set(tmp_path / "masks", NAMES, folder)
+            open_mask_set(tmp_path / "masks", NAMES, tmp_path / f"{number}")
+    with pytest.raises(UserError, match="there is no image of mask"):  # but for the mask itself
+        open_mask_set(tmp_path / "masks", NAMES, tmp_path / "masks")
+    save(tmp_path / "turned/a.jpg", (20, 30), orientation=6)
+    assert open_mask_set(tmp_path / "masks", NAMES, tmp_path / "turned").masks[0].image == "a.jpg"
 
-    def test_an_image_may_lie_on_its_side(self, tmp_path):
-        write_mask(tmp_path / "masks/a.png", np.ones((30, 20)))
-        exif = Image.Exif()
-        exif[274] = 6
-        Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
-        assert open_mask_set(tmp_path / "masks", NAMES, tmp_path).masks[0].image == "a.jpg"
 
-    def test_a_run_that_is_not_finished_is_told(self, project, caplog):
-        next((project.run / "pseudo").glob("*.png")).unlink()
-        assert len(open_mask_set(project.run / "pseudo").masks) == 5
-        assert "1 of the 6 images of the run's list have no mask" in caplog.text
+def test_a_run_that_is_not_finished_is_told(project, caplog):
+    next((project.run / "pseudo").glob("*.png")).unlink()
+    assert len(open_mask_set(project.run / "pseudo").masks) == 5
+    assert "1 of the 6 images of the run's list have no mask" in caplog.text
 
-    def test_classes_are_those_that_the_masks_were_written_with(self, tmp_path):
-        write_mask(tmp_path / "out/masks/a.png", np.zeros((4, 4)), class_names=("cat", "dog"))
-        with pytest.raises(UserError, match=r"class 'cat' at value 1, not 2; .*--classes cat,dog"):
-            open_mask_set(tmp_path / "out/masks", ("dog", "cat"))
-        assert open_mask_set(tmp_path / "out/masks", ("cat", "hund")).class_names == {1: "cat", 2: "hund"}
-        (tmp_path / "out/predictions.json").touch()
-        with pytest.raises(UserError, match=r"which classes its masks have.*; give .*out, which infer\.py wrote"):
-            open_mask_set(tmp_path / "out/masks")
 
-    def test_a_write_that_fails_leaves_nothing(self, masks, tmp_path, monkeypatch):
-        read = exports.read_mask
+def test_classes_are_those_that_the_masks_were_written_with(tmp_path):
+    write_mask(tmp_path / "out/masks/a.png", np.zeros((4, 4)), class_names=("cat", "dog"))
+    with pytest.raises(UserError, match=r"class 'cat' at value 1, not 2; .*--classes cat,dog"):
+        open_mask_set(tmp_path / "out/masks", ("dog", "cat"))
+    assert open_mask_set(tmp_path / "out/masks", ("cat", "hund")).class_names == {1: "cat", 2: "hund"}
+    (tmp_path / "out/predictions.json").touch()
+    with pytest.raises(UserError, match=r"which classes its masks have.*; give .*out, which infer\.py wrote"):
+        open_mask_set(tmp_path / "out/masks")
 
-        def damaged(path: Path) -> np.ndarray:
-            if path.stem == "ü c":
-                raise UserError("damaged")
-            return read(path)
 
-        monkeypatch.setattr(exports, "read_mask", damaged)
-        for kind, message in (("coco", "damaged"), ("coco-polygons", "damaged"), ("voc", "of its own 20 classes")):
-            with pytest.raises(UserError, match=message):
-                export_masks(masks, [kind], tmp_path / "out")
-        assert not list(tmp_path.glob("out/*"))
+def test_a_write_that_fails_leaves_nothing(masks, tmp_path):
+    masks.masks[-1].path.write_bytes(b"damaged")
+    for kind in ("coco", "coco-polygons"):
+        with pytest.raises(UserError, match="cannot be decoded"):
+            export_masks(masks, [kind], tmp_path / "out")
+    assert not list(tmp_path.glob("out/*"))
 
 
 def test_masks_of_one_network_never_get_the_class_names_of_another(tmp_path):
@@ -214,14 +192,13 @@ def test_masks_of_one_network_never_get_the_class_names_of_another(tmp_path):
 
 
 def test_names_in_predictions_stay_in_the_folder(tmp_path):
-    out = tmp_path / "out"
-    write_mask(out / "masks/a.png", np.zeros((4, 4)))
+    write_mask(tmp_path / "masks/a.png", np.zeros((4, 4)))
     row = {"image": "a.jpg", "mask": "masks/a.png"}
-    (out / "classes.json").write_text('{"classes": [{"value": 1, "name": "cat"}]}')
-    (out / "predictions.json").write_text(json.dumps({"images": [row]}))
-    export_masks(open_mask_set(out), ["yolo"], tmp_path / "made")
+    (tmp_path / "classes.json").write_text('{"classes": [{"value": 1, "name": "cat"}]}')
+    (tmp_path / "predictions.json").write_text(json.dumps({"images": [row]}))
+    export_masks(open_mask_set(tmp_path), ["yolo"], tmp_path / "made")
     for name in ("../x.jpg", "/tmp/x.jpg", "a/../../x.jpg", "C:x.jpg", "x\0.jpg", "", 3, None):
         for key in row:
-            (out / "predictions.json").write_text(json.dumps({"images": [row | {key: name}]}))
+            (tmp_path / "predictions.json").write_text(json.dumps({"images": [row | {key: name}]}))
             with pytest.raises(UserError, match=r"is not a whole output of infer\.py"):
-                open_mask_set(out)
+                open_mask_set(tmp_path)

@@ -55,7 +55,7 @@ def session(path: Path):
     return sys.modules["onnxruntime"].InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-def test_logits_are_the_networks_at_any_size(exported):
+def test_logits_are_the_networks_at_any_size_and_the_file_says_what_it_is(exported):
     running, network = session(exported), tiny_segmenter()
     for batch, height, width in ((1, 64, 96), (3, 33, 50), (1, 192, 224), (1, 32, 32)):
         pixels = np.random.default_rng(0).integers(0, 256, (batch, 3, height, width), dtype=np.uint8)
@@ -65,6 +65,13 @@ def test_logits_are_the_networks_at_any_size(exported):
         assert logits.shape == (batch, len(NAMES) + 1, height, width)
         assert logits.std() > 0.01
         assert np.abs(logits - by_hand.numpy()).max() < 1e-4
+    about = running.get_modelmeta().custom_metadata_map
+    found = [json.loads(about[name]) for name in ("classes", "mean", "std")]
+    assert found == [["background", *NAMES], [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]]
+    assert ("0..255" in about["input"], about["backbone"]) == (True, "tiny")
+    (given,), (back,) = running.get_inputs(), running.get_outputs()
+    assert (given.name, given.shape[1], back.name, back.shape[1]) == ("image", 3, "logits", 4)
+    assert [path.name for path in exported.parent.iterdir()] == [exported.name]  # no weights beside it
 
 
 class OfOneSize(TinyBackbone):
@@ -88,17 +95,6 @@ def test_a_network_that_cannot_be_exported_for_all_sizes_is_for_one(exported, tm
     running = session(tmp_path / "one.onnx")
     assert running.get_inputs()[0].shape[2:] == [64, 96]
     assert "(batch, 3, 64, 96)" in running.get_modelmeta().custom_metadata_map["input"]
-
-
-def test_the_file_says_what_it_is(exported):
-    running = session(exported)
-    about = running.get_modelmeta().custom_metadata_map
-    found = [json.loads(about[name]) for name in ("classes", "mean", "std")]
-    assert found == [["background", *NAMES], [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]]
-    assert ("0..255" in about["input"], about["backbone"]) == (True, "tiny")
-    (given,), (back,) = running.get_inputs(), running.get_outputs()
-    assert (given.name, given.shape[1], back.name, back.shape[1]) == ("image", 3, "logits", 4)
-    assert [path.name for path in exported.parent.iterdir()] == [exported.name]  # no weights beside it
 
 
 def pretend(monkeypatch, module, difference: float) -> None:
@@ -131,13 +127,13 @@ def test_a_file_that_disagrees_is_not_kept(tmp_path, monkeypatch, difference, ch
 
 def test_a_file_for_all_sizes_that_disagrees_becomes_one_for_one_size(tmp_path, monkeypatch):
     network, compare = tiny_segmenter(), onnx_export._compare
-    pretend(monkeypatch, FromPixels(network), 0.0)
 
     def disagree(module, path, sizes):
         if len(sizes) > 1:
             raise RuntimeError("differ")
         return compare(module, path, sizes)
 
+    pretend(monkeypatch, FromPixels(network), 0.0)
     monkeypatch.setattr(onnx_export, "_compare", disagree)
     written = export_onnx(network, NAMES, "tiny", tmp_path / "out/a.onnx", else_size=(64, 96))
     assert "images of 64 x 96 pixels only" in written

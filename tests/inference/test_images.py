@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from data.artifacts import read_mask
 from inference.images import find_class, find_inputs, read_labels, split_videos
@@ -68,13 +67,6 @@ def test_names_are_the_same_however_a_folder_is_named_and_what_is_left_out_is_co
         assert {image.relative: image.name for image in find_inputs([source], Path("out"))} == wanted
 
 
-def test_what_infer_has_written_is_left_out_of_patterns_too(shots):
-    for part in ("out/.done", "out/masks"):
-        (shots / part).mkdir(parents=True)
-    Image.new("L", (4, 4)).save(shots / "out/masks/a.png")
-    assert relative("**/*.png") == {"shots/b.png"}
-
-
 def test_videos_are_those_that_are_named_or_matched(shots):
     assert split_videos(["shots"]) == ([], ["shots"])
     assert split_videos(["shots/film.MP4", "shots/a.jpg"]) == ([Path("shots/film.MP4")], ["shots/a.jpg"])
@@ -83,37 +75,26 @@ def test_videos_are_those_that_are_named_or_matched(shots):
 
 
 class TestLabels:
-    @pytest.mark.parametrize(
-        ("kind", "table"),
-        [
-            ("classifier", "image,labels\na.jpg,Dog;train\nc,\n"),
-            ("segmenter", "image,train,cat,dog\na,1,0,1\nb/c.png,0,0,0\n"),
-        ],
-    )
-    def test_given_classes_are_the_only_ones(self, infer_on, images, tmp_path, kind, table):
-        (tmp_path / "labels.csv").write_text(table)
-        infer_on(kind, images, "--labels", tmp_path / "labels.csv").well()
+    def test_given_classes_are_the_only_ones(self, infer_on, images, tmp_path):
+        (tmp_path / "labels.csv").write_text("image,train,cat,dog\na,1,0,1\nb/c.png,0,0,0\n")
+        infer_on("classifier", images, "--labels", tmp_path / "labels.csv").well()
         rows = {row["image"]: row for row in predictions(tmp_path / "out")["images"]}
         assert {found["name"] for found in rows["a.jpg"]["classes"]} == {"dog", "train"}
         assert set(np.unique(read_mask(tmp_path / "out/masks/a.png"))) <= {0, 2, 3}
         assert not read_mask(tmp_path / "out/masks/b/c.png").any()
         assert [rows[name]["labels"] for name in ("a.jpg", "b/c.png", "rotated.jpg")] == ["given", "given", "predicted"]
 
-    @pytest.mark.parametrize(
-        ("table", "expected"),
-        [
-            ("image,labels\nsame,cat\n", "may be"),
-            ("image,labels\na,cat\na.jpg,dog\n", "has a row already"),
-            ("image,cat,hog\na.jpg,1,1\n", "did you mean 'dog'"),
-        ],
-    )
-    def test_mistakes_name_file_and_line(self, images, tmp_path, table, expected):
+    def test_mistakes_name_the_file(self, images, tmp_path):
         save(images / "x/same.jpg", (20, 20))
         save(images / "y/same.jpg", (20, 20))
-        (tmp_path / "labels.csv").write_text(table)
-        with pytest.raises(UserError, match=expected) as raised:
-            read_labels(tmp_path / "labels.csv", find_inputs([images], tmp_path / "out"), NAMES)
-        assert "labels.csv" in str(raised.value)
+        for table, expected in (
+            ("image,labels\nsame,cat\n", r"labels\.csv.* may be"),
+            ("image,labels\na,cat\na.jpg,dog\n", r"labels\.csv.* has a row already"),
+            ("image,cat,hog\na.jpg,1,1\n", r"labels\.csv.* did you mean 'dog'"),
+        ):
+            (tmp_path / "labels.csv").write_text(table)
+            with pytest.raises(UserError, match=expected):
+                read_labels(tmp_path / "labels.csv", find_inputs([images], tmp_path / "out"), NAMES)
 
     def test_a_class_of_the_same_letters_wins_over_one_of_other_capitals(self):
         names = ("cat", "Cardigan", "cardigan")

@@ -43,31 +43,31 @@ class TestPredictors:
         assert [record.args[0] for record in caplog.records if record.module == "loading"] == ["segment.flip"]
 
     @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
-    def test_only_classes_that_are_to_be_found_are_found(self, checkpoints, kind):
-        predictor = load_predictor(checkpoints[kind], ["device=cpu"], allowed=("cat", "train"))
-        assert [predictor.predict(IMAGE, given).classes for given in ([1, 2], [1])] == [(2,), ()]
-        assert set(load_predictor(checkpoints[kind], allowed=["train"]).predict(IMAGE).classes) <= {2}
-
-    @pytest.mark.parametrize("kind", ["segment", "seeds"])
-    def test_a_small_image_is_enlarged_for_the_network_and_its_mask_has_its_own_size(self, checkpoints, kind):
-        path = checkpoints["segmenter" if kind == "segment" else "classifier"]
-        predictor = load_predictor(path, [f"{kind}.min_side=96"])
+    def test_only_classes_that_are_to_be_found_are_found_and_small_images_enlarged(self, checkpoints, kind):
+        small = "segment" if kind == "segmenter" else "seeds"
+        predictor = load_predictor(checkpoints[kind], [f"{small}.min_side=96"], allowed=("cat", "train"))
         assert predictor._small(IMAGE[:20, :30]).shape == (64, 96, 3)
-        found = predictor.predict(IMAGE[:20, :30], [0])
-        assert found.mask.shape == (20, 30)
-        assert found.maps.shape == (1, 5, 8)
+        found = predictor.predict(IMAGE[:20, :30], [0, 1])
+        assert (found.mask.shape, found.maps.shape, found.classes) == ((20, 30), (1, 5, 8), (0,))
+        assert predictor.predict(IMAGE, [1]).classes == ()
+        assert set(load_predictor(checkpoints[kind], allowed=["train"]).predict(IMAGE).classes) <= {2}
 
     def test_only_best_reads_at_several_sizes_and_only_fast_computes_in_bf16(self, checkpoints, monkeypatch):
         monkeypatch.setattr(utils.compute, "fastest_precision", lambda device: "bf16")
         path = checkpoints["segmenter"]
-        found = {name: load_predictor(path, [f"infer.quality={name}"]) for name in ("fast", "normal", "best")}
-        for predictor, precision, scales, flip in zip(
-            found.values(), ("bf16", "off", "off"), ((1.0,), (1.0,), (1.0, 0.5)), (False, True, True), strict=True
-        ):
+        expected = {
+            "fast": ("bf16", (1.0,), False),
+            "normal": ("off", (1.0,), True),
+            "best": ("off", (1.0, 0.5), True),
+        }
+        settings = set()
+        for quality, (precision, scales, flip) in expected.items():
+            predictor = load_predictor(path, [f"infer.quality={quality}"])
             assert predictor.compute.precision == predictor.settings["precision"] == precision
             assert (predictor.reading.scales, predictor.reading.flip) == (scales, flip)
-        assert found["best"].about["computed_by"] == "PyTorch, float32"
-        assert len({json.dumps(predictor.settings) for predictor in found.values()}) == 3
+            settings.add(json.dumps(predictor.settings))
+        assert len(settings) == 3
+        assert predictor.about["computed_by"] == "PyTorch, float32"
         with pytest.raises(UserError, match="take --quality best"):
             load_predictor(path, ["segment.scales=[1.0,2.0]"])
         assert load_predictor(path, ["segment.scales=[1.0,2.0]", "infer.quality=best"]).reading.scales == (1.0, 2.0)
@@ -86,12 +86,11 @@ class TestPredictors:
                 assert np.array_equal(mask, np.array([0, *(index + 1 for index in found.classes)])[found.mask])
             return [set(np.unique(mask)) - {0} for mask in masks]
 
-        assert drawn(0.65) == [{1}, {1, 2}]
-        assert drawn(0.58) == [{1}, {1, 2}]
-        assert drawn(0.5) == [{2}, {1, 2}]
+        for first, shown in ((0.65, {1}), (0.58, {1}), (0.5, {2})):
+            assert drawn(first) == [shown, {1, 2}]
         assert drawn(0.65, ("infer.least_probability=0",)) == [{1, 2}, {1, 2}]
 
-    def test_one_size_is_the_nearest_to_the_image_s_own(self, checkpoints):
+    def test_one_size_is_the_nearest_to_the_image_s_own(self):
         reading = SegmentReading(scales=(0.5, 1.25, 2.0), flip=True)
         assert reading.at("normal") == SegmentReading(scales=(1.25,), flip=True)
         assert reading.at("fast") == SegmentReading(scales=(1.25,), flip=False)
@@ -99,26 +98,21 @@ class TestPredictors:
 
     def test_a_classifier_that_holds_all_for_unlikely_shows_nothing(self, checkpoints):
         predictor = load_predictor(checkpoints["classifier"])
-        assert predictor.choose(None, torch.tensor([-3.0, -2.0, -4.0])) == []
-        assert predictor.choose(None, torch.tensor([-3.0, -1.0, -4.0])) == [1]
-        assert predictor.choose(None, torch.tensor([3.0, -1.0, 4.0])) == [0, 2]
+        for logits, found in (([-3.0, -2.0, -4.0], []), ([-3.0, -1.0, -4.0], [1]), ([3.0, -1.0, 4.0], [0, 2])):
+            assert predictor.choose(None, torch.tensor(logits)) == found
 
-    @pytest.mark.parametrize("size", [(1, 1), (3, 700), (33, 31)])
-    def test_any_size_of_image(self, checkpoints, size):
-        image = np.full((*size, 3), 90, np.uint8)
+    def test_any_size_of_image(self, checkpoints):
         for path in checkpoints.values():
-            assert load_predictor(path).predict(image).mask.shape == size
+            predictor = load_predictor(path)
+            for size in ((1, 1), (3, 300), (33, 31)):
+                assert predictor.predict(np.full((*size, 3), 90, np.uint8)).mask.shape == size
 
-    def test_the_network_of_the_project_steps_in_with_a_message(self, tmp_path, monkeypatch):
-        save(tmp_path / "in/a.jpg", (64, 80))
+    def test_the_networks_of_the_project_step_in_with_a_message(self, tmp_path, monkeypatch):
+        save(tmp_path / "in/a.jpg", (32, 40))
         monkeypatch.chdir(tmp_path)
         ended = call("infer", "--input", "in").well()
         assert "checkpoints/voc12_compact.pth (20 classes of photographs)" in ended.out
         assert predictions(tmp_path / "out")["network"]["classes"] == 20
-
-    def test_the_packaged_classifier_finds_some_of_its_classes(self, tmp_path, monkeypatch):
-        save(tmp_path / "in/a.jpg", (64, 80))
-        monkeypatch.chdir(tmp_path)
         settings = ("--model_path", "imagenet", "--set", "seeds.max_side=64", "--set", "ibb.enabled=false")
         call("infer", "--input", "in", *settings).well()
         found = predictions(tmp_path / "out")["images"][0]["classes"]

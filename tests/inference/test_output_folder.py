@@ -16,14 +16,16 @@ from utils.ignore import IGNORE
 IMAGE = InputImage(Path("a.jpg"), "a.jpg", "a")
 
 
-@pytest.mark.parametrize("name", ["masks/a.png", "maps/a.npz", "classes.json", "index.html", "coco.json"])
-def test_files_of_other_programs_are_never_overwritten(tmp_path, name):
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_text("mine")
-    with pytest.raises(UserError, match=f"its {name.split('/')[0]} was not written by infer.py"):
-        claim(tmp_path, ("coco.json",))
-    (tmp_path / DONE).mkdir()
-    claim(tmp_path, ("coco.json",))
+def test_files_of_other_programs_are_never_overwritten(tmp_path):
+    for name in ("masks/a.png", "maps/a.npz", "classes.json", "index.html", "coco.json"):
+        path = tmp_path / name.partition(".")[0] / name
+        path.parent.mkdir(parents=True)
+        path.write_text("mine")
+        folder = tmp_path / name.partition(".")[0]
+        with pytest.raises(UserError, match=f"its {name.split('/')[0]} was not written by infer.py"):
+            claim(folder, ("coco.json",))
+        (folder / DONE).mkdir()
+        claim(folder, ("coco.json",))
 
 
 def test_a_note_is_read_as_it_was_written_or_not_at_all(tmp_path):
@@ -49,33 +51,36 @@ def test_what_is_done_is_found_only_with_its_files_and_values(tmp_path):
     assert find_done(tmp_path, IMAGE, "abc", ClassValues(tmp_path, MANY)) is None
 
 
-@pytest.mark.parametrize(
-    "rows", [[("no such", 1)], [("class 7", "1")], [("class 7", 2)], [("class 7", 1), ("class 8", 1)], [3]]
-)
-def test_a_damaged_table_of_values_is_begun_anew(tmp_path, rows):
+def test_a_damaged_table_of_values_is_begun_anew(tmp_path):
     ClassValues(tmp_path, MANY).value(9)
-    assert ClassValues(tmp_path, MANY).values == {9: 1}
     content = json.loads((tmp_path / CLASSES).read_text())
-    damaged = [row if row == 3 else {"name": row[0], "value": row[1]} for row in rows]
-    (tmp_path / CLASSES).write_text(json.dumps(content | {"classes": damaged}))
-    assert ClassValues(tmp_path, MANY).values == {}
+    row = {"name": "class 7", "value": 1}
+    for damaged in (
+        [row, row | {"name": "class 8"}],
+        [row | {"name": "no such"}],
+        [row | {"value": "1"}],
+        [row | {"value": 2}],
+        [3],
+    ):
+        (tmp_path / CLASSES).write_text(json.dumps(content | {"classes": damaged}))
+        assert ClassValues(tmp_path, MANY).values == {}
 
 
-class TestClassValues:
-    def test_a_few_classes_keep_the_networks_order_and_many_get_values_as_they_occur(self, tmp_path):
-        assert [ClassValues(tmp_path / "few", NAMES).value(index) for index in (2, 0, 1)] == [3, 1, 2]
-        assert [ClassValues(tmp_path, MANY).value(280), ClassValues(tmp_path, MANY).value(5)] == [1, 2]
-        again = ClassValues(tmp_path, MANY)
-        assert [again.value(index) for index in (5, 280, 0)] == [2, 1, 3]
-        rows = json.loads((tmp_path / CLASSES).read_text())["classes"]
-        assert [(row["value"], row["name"]) for row in rows] == [(1, "class 280"), (2, "class 5"), (3, "class 0")]
-        assert again.names == ["class 280", "class 5", "class 0"]
-        assert ClassValues(tmp_path, tuple(reversed(MANY))).value(5) == 1  # another network's are not taken over
+def test_a_few_classes_keep_the_networks_order_and_many_get_values_as_they_occur(tmp_path):
+    assert [ClassValues(tmp_path / "few", NAMES).value(index) for index in (2, 0, 1)] == [3, 1, 2]
+    assert [ClassValues(tmp_path, MANY).value(280), ClassValues(tmp_path, MANY).value(5)] == [1, 2]
+    again = ClassValues(tmp_path, MANY)
+    assert [again.value(index) for index in (5, 280, 0)] == [2, 1, 3]
+    rows = json.loads((tmp_path / CLASSES).read_text())["classes"]
+    assert [(row["value"], row["name"]) for row in rows] == [(1, "class 280"), (2, "class 5"), (3, "class 0")]
+    assert again.names == ["class 280", "class 5", "class 0"]
+    assert ClassValues(tmp_path, tuple(reversed(MANY))).value(5) == 1  # another network's are not taken over
 
-    def test_what_no_mask_can_hold_is_255_and_counted(self, tmp_path):
-        values = ClassValues(tmp_path, MANY)
-        assert [values.value(index) for index in range(255)] == [*range(1, 255), IGNORE]
-        save(tmp_path / "in/a.png", (20, 30), 255)
-        summary = predict_images(tmp_path / "in", tmp_path, Stub(MANY))
-        assert summary.without_value == ["class 255"]
-        assert set(np.unique(read_mask(tmp_path / "masks/a.png"))) == {0, IGNORE}
+
+def test_what_no_mask_can_hold_is_255_and_counted(tmp_path):
+    values = ClassValues(tmp_path, MANY)
+    assert [values.value(index) for index in range(255)] == [*range(1, 255), IGNORE]
+    save(tmp_path / "in/a.png", (20, 30), 255)
+    summary = predict_images(tmp_path / "in", tmp_path, Stub(MANY))
+    assert summary.without_value == ["class 255"]
+    assert set(np.unique(read_mask(tmp_path / "masks/a.png"))) == {0, IGNORE}

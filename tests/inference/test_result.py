@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from data.artifacts import read_mask
-from inference.predictor import Prediction
+from inference.predictor import Prediction, resize_mask
 from inference.result import to_pixels, to_result
 from tests.inference.stub import MANY, Stub
 from utils.errors import UserError
@@ -97,11 +97,22 @@ def test_any_way_to_give_an_image(tmp_path):
     assert np.array_equal(to_pixels(torch.from_numpy(pixels)), pixels)
 
 
-@pytest.mark.parametrize("suffix", ["tif", "gif"])
-def test_the_frame_that_pillow_has_gone_to_is_read(tmp_path, suffix):
+def test_a_mask_keeps_its_values_and_areas_at_another_size():
+    mask = np.zeros((20, 30), np.uint8)
+    mask[:10], mask[10:, 15:] = 7, IGNORE
+    large = resize_mask(mask, (63, 95))
+    assert large.shape == (63, 95)
+    assert set(np.unique(large)) == {0, 7, IGNORE}
+    for value in (0, 7, IGNORE):
+        assert (large == value).mean() == pytest.approx((mask == value).mean(), abs=0.03)
+    assert np.array_equal(resize_mask(mask, mask.shape), mask)
+
+
+def test_the_frame_that_pillow_has_gone_to_is_read(tmp_path):
     frames = [Image.new("L", (30, 20), value) for value in (10, 90, 200)]
-    frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
-    with Image.open(tmp_path / f"a.{suffix}") as image:
-        for number, value in ((2, 200), (0, 10), (1, 90)):
-            image.seek(number)
-            assert to_pixels(image).max() == value
+    for path in (tmp_path / "a.tif", tmp_path / "a.gif"):
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+        with Image.open(path) as image:
+            for number, value in ((2, 200), (0, 10), (1, 90)):
+                image.seek(number)
+                assert to_pixels(image).max() == value

@@ -10,20 +10,17 @@ from torch.nn.functional import interpolate
 from inference.tiles import LEAST_TILE, MOST_TILES, OVERLAP, STRIDE, decide, read_tiles, starts, tile_side
 
 
-@pytest.mark.parametrize(("side", "tile"), [(64, 64), (65, 64), (1000, 64), (401, 100), (8000, 512), (12, 400)])
-def test_tiles_cover_a_side_and_overlap(side, tile):
-    places = starts(side, tile)
-    assert places[0] == 0
-    assert places[-1] + tile >= side
-    assert all(place % STRIDE == 0 and place < side for place in places)
-    assert all(after - before <= tile * (1 - OVERLAP) + STRIDE for before, after in pairwise(places))
-
-
-@pytest.mark.parametrize("size", [(6000, 8000), (20000, 30000), (100, 1_000_000), (70, 70)])
-def test_the_number_of_tiles_is_bounded(size):
-    tile = tile_side(*size, LEAST_TILE)
-    assert len(starts(size[0], tile)) * len(starts(size[1], tile)) <= MOST_TILES
-    assert tile % STRIDE == 0
+def test_tiles_cover_a_side_and_overlap_and_their_number_is_bounded():
+    for side, tile in ((64, 64), (65, 64), (1000, 64), (401, 100), (8000, 512), (12, 400)):
+        places = starts(side, tile)
+        assert places[0] == 0
+        assert places[-1] + tile >= side
+        assert all(place % STRIDE == 0 and place < side for place in places)
+        assert all(after - before <= tile * (1 - OVERLAP) + STRIDE for before, after in pairwise(places))
+    for size in ((6000, 8000), (20000, 30000), (100, 1_000_000), (70, 70)):
+        tile = tile_side(*size, LEAST_TILE)
+        assert len(starts(size[0], tile)) * len(starts(size[1], tile)) <= MOST_TILES
+        assert tile % STRIDE == 0
     assert tile_side(200, 300, 100) == 100
 
 
@@ -33,7 +30,7 @@ def by_colour(window: np.ndarray) -> torch.Tensor:
     return torch.stack([1 - pixels[0] - pixels[1], pixels[0], pixels[1]])
 
 
-@pytest.mark.parametrize("size", [(200, 301), (64, 500), (97, 64), (40, 30)])
+@pytest.mark.parametrize("size", [(100, 151), (64, 300), (40, 30)])
 def test_tiles_say_what_the_whole_image_would(size):
     random = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 2, *(2 + side // 40 for side in size), generator=random) * 0.5

@@ -51,16 +51,16 @@ def test_frames_rate_and_size_stay_and_masks_lie_over_them(clip, tmp_path):
 
 
 def test_an_odd_size_gets_a_line_more(tmp_path):
-    path = tmp_path / "odd.avi"
-    with imageio.get_writer(
-        path, format="FFMPEG", fps=5, codec="ffv1", pixelformat="rgb24", macro_block_size=1
-    ) as writer:
-        for _ in range(2):
-            writer.append_data(np.full((33, 47, 3), 90, np.uint8))
+    path, of_odd_size = tmp_path / "odd.avi", {"codec": "ffv1", "pixelformat": "rgb24", "macro_block_size": 1}
+    with imageio.get_writer(path, format="FFMPEG", fps=5, **of_odd_size) as writer:
+        writer.append_data(np.full((33, 47, 3), 90, np.uint8))
     assert read(predict_video(path, tmp_path / "out", Red()).path)[0][0].shape == (34, 48, 3)
 
 
-def test_limit_and_what_is_done_is_kept(clip, tmp_path):
+def test_a_stopped_video_leaves_no_half_and_what_is_done_is_kept(clip, tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        predict_video(clip, tmp_path / "out", Red(fails_at=3))
+    assert list((tmp_path / "out/videos").iterdir()) == []
     assert predict_video(clip, tmp_path / "out", Red(), limit=2).frames == 2
     assert predict_video(clip, tmp_path / "out", Red()).frames == FRAMES
     stub = Red()
@@ -68,19 +68,9 @@ def test_limit_and_what_is_done_is_kept(clip, tmp_path):
     assert (again.frames, again.seconds, again.classes) == (FRAMES, 0.0, [("dog", FRAMES)])
     assert stub.asked == []
     assert predict_video(clip, tmp_path / "out", Red(settings={"threshold": 0.4})).seconds > 0
-
-
-def test_a_stopped_video_leaves_no_half(clip, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        predict_video(clip, tmp_path / "out", Red(fails_at=3))
-    assert list((tmp_path / "out/videos").iterdir()) == []
-    assert predict_video(clip, tmp_path / "out", Red()).frames == FRAMES
-
-
-def test_frames_of_more_pixels_than_the_limit_are_refused(clip, tmp_path, monkeypatch):
     monkeypatch.setenv(LIMIT, str(66 * 48 - 1))
     with pytest.raises(UserError, match=r"a clip\.mp4: a frame is of 66 x 48 pixels, above data.max_pixels"):
-        predict_video(clip, tmp_path / "out", Red())
+        predict_video(clip, tmp_path / "other", Red())
 
 
 def test_videos_of_one_name_do_not_overwrite_each_other():
