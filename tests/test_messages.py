@@ -45,7 +45,6 @@ train CONFIG --set data.colors=[red] => must be RGB as quoted "#ff8000", found '
 train CONFIG --set device=tpu9 --stages cam => device 'tpu9' is not available here | use --set device=cpu or auto
 train CONFIG --set precision=fp16 --stages cam => fp16 needs a CUDA device | use --set precision=bf16 or off
 train CONFIG --set data.hints={none} => data.hints: there is no | expected hints of this project, LabelMe's or COCO's
-train CONFIG --set data.hints={text.txt} => data.hints: | text.txt cannot be read as JSON | expected hints of this
 train CONFIG --stages seed => there is no stage 'seed' | known: cam,
 train CONFIG --stages seeds => stage 'seeds' needs stage 'cam', which has not run | add it: --stages cam,seeds
 train CONFIG --run {text.txt} => folder | cannot be written | choose another with --run
@@ -92,7 +91,6 @@ infer --input {text_image.jpg} MODEL => not one image can be read | give other f
 infer --input {own} --model_path {none}.pth => none.pth | train first (python train.py --config config.yaml)
 infer --input {own} MODEL --classes ruond => --classes: the network knows no class 'ruond' | it knows
 infer --input {own} MODEL --labels {none}.csv => none.csv cannot be read | check the path
-infer --input {own} MODEL --labels {text.txt} => expected the header 'image,labels'
 infer --input {own} MODEL --labels {other.csv} => none of its 1 rows names an image | expected paths from the input
 infer --input {own} MODEL --limit -1 => --limit -1 | expected a number of images, or 0 for all
 infer --input {own} MODEL --batch 0 => --batch 0 | leave it out for one at a time

@@ -13,11 +13,6 @@ from tests.models.tiny import make_image, tiny_classifier
 CLASSES = [2, 0]
 
 
-@pytest.fixture
-def cfg():
-    return SimpleNamespace(step=lambda name: ClassActivationMap(scales=(1.0,), flip=True))
-
-
 def test_stages_pass_through_the_hooked_modules_unchanged():
     classifier, x = tiny_classifier(), torch.randn(2, 3, 64, 96)
     seen = []
@@ -29,8 +24,9 @@ def test_stages_pass_through_the_hooked_modules_unchanged():
 
 
 @pytest.mark.parametrize(("library", "build"), [("pytorch_grad_cam", of_grad_cam), ("torchcam", of_torchcam)])
-def test_grad_cam_of_the_last_stage_is_the_class_activation_map(cfg, library, build):
+def test_grad_cam_of_the_last_stage_is_the_class_activation_map(library, build):
     pytest.importorskip(library, reason="needs grad-cam and torchcam (requirements-peers.txt)")
+    cfg = SimpleNamespace(step=lambda name: ClassActivationMap(scales=(1.0,), flip=True))
     classifier, image = tiny_classifier(), make_image(96, 128)
     found = maps_of(build("GradCAM", classifier, [4]), image, CLASSES, cfg)
     ours = read(classifier, image, CLASSES).cam

@@ -17,7 +17,7 @@ from data.shapes import SHAPES_CLASSES, scenes
 from tests.project import ROOT, Ended, call
 
 TINY = [
-    *("device=cpu", "workers=0", "model.backbone=efficientnet_lite0", "model.weights=none", "report.thresholds=4"),
+    *("device=cpu", "workers=0", "model.backbone=tiny", "model.weights=none", "report.thresholds=4"),
     *("seeds.max_side=48", "seeds.class_threshold=0.95", "pseudo.refine=none", "ibb.iterations=1", "ibb.epochs=1"),
     *("cam.epochs=1", "cam.batch_size=4", "cam.crop_size=32", "cam.resize_long=[32,48]", "cam.scales=[1.0]"),
     *("cam.lr=0.01", "segment.stage=-2", "segment.from_classifier=false", "segment.epochs=1", "segment.batch_size=4"),
@@ -76,7 +76,7 @@ class Reader:
 
 
 @pytest.fixture(autouse=True)
-def from_the_root(monkeypatch):
+def from_the_root(monkeypatch, tiny_backbone):
     monkeypatch.chdir(ROOT)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data.artifacts import read_mask, read_seed, write_mask
+from data.artifacts import read_mask, read_seed
 from exports.mask_sets import open_mask_set
 from exports.masks import export_masks
 from tests.project import Project, call, names, new_project
@@ -130,21 +130,6 @@ def test_a_run_is_evaluated_on_the_lists_that_figures_are_published_on(finished)
     assert published == {"no, the published 'train' has 1,464 images, this one 6"}
 
 
-def test_a_run_whose_network_is_newer_than_its_predictions_is_predicted_anew(project):
-    project.train()
-    stages = project.read("stages.json")
-    stages["segment"]["finished"] = stages["report"]["finished"] + 1
-    (project.run / "stages.json").write_text(json.dumps(stages))
-    for path in (project.run / "predictions").rglob("*.png"):
-        write_mask(path, np.zeros_like(read_mask(path)))
-    found, report = evaluated(project, "--run", project.run)
-    title = "segmentation, given labels"
-    assert found[title]["miou"] == report[title]["miou"]
-    next((project.run / "seeds_context").glob("*.npz")).unlink()
-    ended = project.evaluate_only("--run", project.run)
-    assert (ended.code, "run the stages that are missing" in ended.err) == (2, True)
-
-
 def test_a_network_and_its_own_masks_do_not_differ(finished):
     both = finished.run / "segmenter.pth", finished.run / "predictions/predicted"
     ended = call("evaluate", "--compare", *both).well()
@@ -152,12 +137,14 @@ def test_a_network_and_its_own_masks_do_not_differ(finished):
     assert "+0.00 .. +0.00" in ended.out
 
 
-def test_a_runs_masks_are_exported_with_its_classes_and_images(finished, tmp_path):
+def test_a_runs_masks_are_exported_with_its_classes_and_images(project, tmp_path, caplog):
     for folder, list_name in (("pseudo", "train"), ("predictions/given", "val")):
-        masks = open_mask_set(finished.run / folder)
-        assert [mask.name for mask in masks.masks] == sorted(names(finished, list_name))
-        for mask in masks.masks:
-            assert (finished.folder / "voc/JPEGImages" / mask.image).is_file()
-    checkpoint = torch.load(finished.run / "segmenter.pth", weights_only=True)
+        masks = open_mask_set(project.run / folder)
+        assert [mask.name for mask in masks.masks] == sorted(names(project, list_name))
+        assert all((project.folder / "voc/JPEGImages" / mask.image).is_file() for mask in masks.masks)
+    checkpoint = torch.load(project.run / "segmenter.pth", weights_only=True)
     assert list(masks.class_names.values()) == checkpoint["class_names"]
     assert export_masks(masks, ["coco"], tmp_path).startswith("coco: 3 images")
+    next((project.run / "pseudo").glob("*.png")).unlink()
+    assert len(open_mask_set(project.run / "pseudo").masks) == 5
+    assert "1 of the 6 images of the run's list have no mask" in caplog.text

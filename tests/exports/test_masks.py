@@ -159,12 +159,6 @@ def test_an_image_is_the_only_one_of_its_name_and_of_its_masks_size(tmp_path):
     assert open_mask_set(tmp_path / "masks", NAMES, tmp_path / "turned").masks[0].image == "a.jpg"
 
 
-def test_a_run_that_is_not_finished_is_told(project, caplog):
-    next((project.run / "pseudo").glob("*.png")).unlink()
-    assert len(open_mask_set(project.run / "pseudo").masks) == 5
-    assert "1 of the 6 images of the run's list have no mask" in caplog.text
-
-
 def test_classes_are_those_that_the_masks_were_written_with(tmp_path):
     write_mask(tmp_path / "out/masks/a.png", np.zeros((4, 4)), class_names=("cat", "dog"))
     with pytest.raises(UserError, match=r"class 'cat' at value 1, not 2; .*--classes cat,dog"):

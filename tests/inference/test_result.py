@@ -76,7 +76,7 @@ def test_the_overlay_tints_what_the_mask_says(result, tmp_path):
 def test_any_way_to_give_an_image(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    for given in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.open(tmp_path / "a.png"), pixels):
+    for given in (str(tmp_path / "a.png"), Image.open(tmp_path / "a.png"), pixels, torch.from_numpy(pixels)):
         assert np.array_equal(to_pixels(given), pixels)
     half_clear = Image.new("LA", (2, 2), (100, 128))
     assert np.array_equal(to_pixels(half_clear.convert("La")), to_pixels(half_clear))
@@ -94,7 +94,6 @@ def test_any_way_to_give_an_image(tmp_path):
     ):
         with pytest.raises(UserError, match=says):
             to_pixels(wrong)
-    assert np.array_equal(to_pixels(torch.from_numpy(pixels)), pixels)
 
 
 def test_a_mask_keeps_its_values_and_areas_at_another_size():
