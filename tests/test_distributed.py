@@ -187,8 +187,8 @@ def test_a_run_that_is_interrupted_is_gone_on_with(one, tmp_path):
     project = one.begin(tmp_path)
     arguments = project.arguments("--stages", "cam,seeds", "--set", "cam.epochs=12")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py"]
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    process = subprocess.Popen([*command, *arguments], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, **output)
+    environment, pipe, command = os.environ | {"OMP_NUM_THREADS": "1"}, subprocess.PIPE, [*command, *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     until = time.monotonic() + PATIENCE
     try:

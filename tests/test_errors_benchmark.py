@@ -80,8 +80,7 @@ def write_seeds(root: Path, folder: Path, heights: list[float]) -> None:
 
 def test_the_command_starts_from_the_figures_of_evaluate_and_takes_masks_too(make_voc, tmp_path):
     root = make_voc(size=(60, 80))
-    settings = set_all([f"data.root={root}", "data.kind=voc", "workers=0"])
-    settings = ["--config", str(ROOT / "config.yaml"), *settings]
+    settings = ["--config", ROOT / "config.yaml", *set_all([f"data.root={root}", "data.kind=voc", "workers=0"])]
     folder, ours, theirs = tmp_path / "seeds", tmp_path / "errors.json", tmp_path / "figures.json"
     write_seeds(root, folder, [0.3, 0.9, 0.3, 0.9, 0.3, 0.9])
     ended = call("benchmarks.errors", folder, *settings, "--list", "train", "--json", ours).well()

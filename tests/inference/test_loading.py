@@ -55,11 +55,7 @@ class TestPredictors:
     def test_only_best_reads_at_several_sizes_and_only_fast_computes_in_bf16(self, checkpoints, monkeypatch):
         monkeypatch.setattr(utils.compute, "fastest_precision", lambda device: "bf16")
         path = checkpoints["segmenter"]
-        expected = {
-            "fast": ("bf16", (1.0,), False),
-            "normal": ("off", (1.0,), True),
-            "best": ("off", (1.0, 0.5), True),
-        }
+        expected = {"fast": ("bf16", (1.0,), False), "normal": ("off", (1.0,), True), "best": ("off", (1.0, 0.5), True)}
         settings = set()
         for quality, (precision, scales, flip) in expected.items():
             predictor = load_predictor(path, [f"infer.quality={quality}"])

@@ -18,10 +18,9 @@ IMAGE = InputImage(Path("a.jpg"), "a.jpg", "a")
 
 def test_files_of_other_programs_are_never_overwritten(tmp_path):
     for name in ("masks/a.png", "maps/a.npz", "classes.json", "index.html", "coco.json"):
-        path = tmp_path / name.partition(".")[0] / name
-        path.parent.mkdir(parents=True)
-        path.write_text("mine")
         folder = tmp_path / name.partition(".")[0]
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("mine")
         with pytest.raises(UserError, match=f"its {name.split('/')[0]} was not written by infer.py"):
             claim(folder, ("coco.json",))
         (folder / DONE).mkdir()
@@ -55,13 +54,8 @@ def test_a_damaged_table_of_values_is_begun_anew(tmp_path):
     ClassValues(tmp_path, MANY).value(9)
     content = json.loads((tmp_path / CLASSES).read_text())
     row = {"name": "class 7", "value": 1}
-    for damaged in (
-        [row, row | {"name": "class 8"}],
-        [row | {"name": "no such"}],
-        [row | {"value": "1"}],
-        [row | {"value": 2}],
-        [3],
-    ):
+    for changes in ([{}, {"name": "class 8"}], [{"name": "no such"}], [{"value": "1"}], [{"value": 2}], []):
+        damaged = [row | change for change in changes] or [3]  # what is no row at all
         (tmp_path / CLASSES).write_text(json.dumps(content | {"classes": damaged}))
         assert ClassValues(tmp_path, MANY).values == {}
 
