@@ -114,11 +114,11 @@ class TestResume:
         assert len(predictions(folder / "out")["images"]) == 2
 
     def test_another_network_or_setting_redoes_all_and_a_new_label_its_image(self, folder):
-        others = Stub(settings={"threshold": 0.4}), Stub(("a", "b", "c")), Stub(about=Stub().about | {"weights": "v"})
-        for other in others:
-            assert predict_images(folder / "in", folder / "out", other).new == 3
+        settings, about = {"threshold": 0.4}, Stub().about | {"weights": "v"}
+        for other in (Stub(("a", "b", "c")), Stub(), Stub(settings=settings), Stub(settings=settings, about=about)):
+            assert predict_images(folder / "in", folder / "out", other).new == 3  # one thing is other than before
         (folder / "labels.csv").write_text("image,labels\np1,train\n")
-        stub = Stub(about=others[2].about)
+        stub = Stub(settings=settings, about=about)
         assert predict_images(folder / "in", folder / "out", stub, Options(folder / "labels.csv")).new == 1
         assert stub.asked == [[2]]
 
