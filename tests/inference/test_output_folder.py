@@ -55,7 +55,7 @@ def test_a_damaged_table_of_values_is_begun_anew(tmp_path):
     content = json.loads((tmp_path / CLASSES).read_text())
     row = {"name": "class 7", "value": 1}
     for changes in ([{}, {"name": "class 8"}], [{"name": "no such"}], [{"value": "1"}], [{"value": 2}], []):
-        damaged = [row | change for change in changes] or [3]  # what is no row at all
+        damaged: list = [row | change for change in changes] or [3]  # what is no row at all
         (tmp_path / CLASSES).write_text(json.dumps(content | {"classes": damaged}))
         assert ClassValues(tmp_path, MANY).values == {}
 
