@@ -183,7 +183,8 @@ def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc, to find torchrun's processes")
-def test_a_run_that_is_interrupted_is_gone_on_with(one, tmp_path):
+@pytest.mark.parametrize("ending", ["interrupted", pytest.param("killed", marks=pytest.mark.slow)])
+def test_a_run_that_is_cut_off_is_gone_on_with(one, tmp_path, ending):
     project = one.begin(tmp_path)
     arguments = project.arguments("--stages", "cam,seeds", "--set", "cam.epochs=12")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py"]
@@ -196,14 +197,20 @@ def test_a_run_that_is_interrupted_is_gone_on_with(one, tmp_path):
             assert process.poll() is None, process.communicate()[0]
             assert time.monotonic() < until, "nothing happened"
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        if ending == "killed":
+            os.kill(int(children.read_text().split()[-1]), signal.SIGKILL)
+        else:
+            process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=PATIENCE)
     finally:
         for each in (*map(int, children.read_text().split()), process.pid) if process.poll() is None else ():
             os.kill(each, signal.SIGKILL)
     assert process.returncode != 0
-    assert said.count("interrupted in stage cam") == 1
-    assert "torchrun --nproc_per_node=2 train.py" in said
+    if ending == "killed":
+        assert "SIGKILL" in said
+    else:
+        assert said.count("interrupted in stage cam") == 1
+        assert "torchrun --nproc_per_node=2 train.py" in said
     assert "cam" not in project.read("stages.json")
     done = torch.load(project.run / "cam.last.pth", weights_only=True)["step"]
     ended = together(2, tmp_path, "train", *arguments)
