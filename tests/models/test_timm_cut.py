@@ -9,13 +9,11 @@ from torch import Tensor, nn
 
 from models.timm_cut import (
     MOST_PREFIX,
-    ODD,
     Stage,
     Unfit,
     cut_features,
     cut_whole,
     describe,
-    features_of,
     order_of_parameters,
     watch,
 )
@@ -40,19 +38,6 @@ class Steps(nn.Module):
         maps = [self.a(x)]
         maps.append(self.b(maps[0]))
         return [*maps, self.c(maps[1])]
-
-
-class Exact(nn.Module):
-    """The same, for sides that are no multiples as well."""
-
-    def __init__(self):
-        super().__init__()
-        self.one, self.two, self.three = (nn.Conv2d(3, channels, 1) for channels in (4, 8, 16))
-        self.feature_info = SimpleNamespace(reduction=lambda: [4, 8, 16])
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        convolutions = ((4, self.one), (8, self.two), (16, self.three))
-        return [layer(nn.functional.avg_pool2d(x, stride, ceil_mode=True)) for stride, layer in convolutions]
 
 
 class Columns(nn.Module):
@@ -98,27 +83,22 @@ def creates(net: nn.Module, **refused: str) -> Callable[..., nn.Module]:
     return create
 
 
-def test_features_of_any_size_are_taken_as_they_are():
-    cut = cut_features(creates(Exact()))
-    assert (cut.unit, [stage.name for stage in cut.stages]) == (1, ["one", "two", "three"])
-    found = [(stage.stride, stage.channels, stage.layout, stage.prefix) for stage in cut.stages]
-    assert found == [(4, 4, "nchw", 0), (8, 8, "nchw", 0), (16, 16, "nchw", 0)]
-    assert list(cut.ends) == sorted(set(cut.ends))
-    assert cut.block_ends == cut.ends
-    assert cut.begins["one.weight"] < cut.ends[0] < cut.begins["two.bias"] < cut.ends[1] < cut.begins["three.weight"]
-    x = torch.randn(1, 3, *ODD)
-    assert torch.equal(features_of(cut.net, x), cut.net(x)[-1])
-
-
 @pytest.mark.parametrize(
     ("cut", "net", "unit"),
     [
-        *((cut_features, Steps(multiple), unit) for multiple, unit in ((1, 16), (16, 16), (32, 32))),
-        *((cut_whole, Columns(multiple=m), unit) for m, unit in ((16, 16), (112, 112), (128, 128), (64, 128))),
+        *((cut_features, Steps(multiple), unit) for multiple, unit in ((1, 16), (32, 32))),
+        *((cut_whole, Columns(multiple=m), unit) for m, unit in ((16, 16), (112, 112), (64, 128))),
     ],
 )
 def test_sides_are_multiples_of_as_little_as_works(cut, net, unit):
     assert cut(creates(net, output_stride="fixed")).unit == unit
+
+
+def test_features_are_the_stages_and_each_ends_before_the_next_begins():
+    cut = cut_features(creates(Steps()))
+    assert cut.stages == (Stage("a", 4, 4, "nchw"), Stage("b", 8, 8, "nchw"), Stage("c", 16, 16, "nchw"))
+    assert cut.block_ends == cut.ends
+    assert cut.begins["a.weight"] < cut.ends[0] < cut.begins["b.bias"] < cut.ends[1] < cut.begins["c.weight"]
 
 
 @pytest.mark.parametrize(
@@ -149,13 +129,10 @@ def test_of_blocks_of_one_stride_four_are_stages_and_all_are_counted():
     assert begins["embed.weight"] < begins["blocks.0.0.weight"] < ends[0] < begins["blocks.1.0.bias"]
 
 
-@pytest.mark.parametrize("blocks", [2, 4])
-def test_few_blocks_are_all_stages(blocks):
-    stages = cut_whole(creates(Columns(blocks))).stages
-    assert [stage.name for stage in stages] == [*(f"blocks.{index}" for index in range(blocks - 1)), ""]
-
-
-def test_without_a_list_the_last_module_of_each_stride_is_a_stage():
+def test_few_blocks_are_all_stages_and_without_a_list_the_last_module_of_each_stride_is_one():
+    for blocks in (2, 4):
+        stages = cut_whole(creates(Columns(blocks))).stages
+        assert [stage.name for stage in stages] == [*(f"blocks.{index}" for index in range(blocks - 1)), ""]
     cut = cut_whole(creates(Pyramid()))
     found = [(stage.name, stage.stride, stage.channels) for stage in cut.stages]
     assert found == [("stem", 4, 4), ("one", 8, 8), ("two", 16, 16), ("", 32, 32)]
@@ -188,6 +165,7 @@ def test_what_is_no_whole_says_why_or_leaves_it_to_another_way(net, options, rea
 GRID = (3, 5)  # of an image of 48 x 80 pixels at stride 16
 MAP = torch.arange(2 * 6 * 15.0).view(2, 6, *GRID)
 TOKENS = MAP.flatten(2).mT
+NO_MAPS = [(2, 16 + MOST_PREFIX, 6), (2, 14, 6), (2, 6, 5, 3), (2, 6)]
 MOST = torch.cat([torch.full((2, MOST_PREFIX, 6), -1.0), TOKENS], dim=1)
 
 
@@ -198,15 +176,15 @@ MOST = torch.cat([torch.full((2, MOST_PREFIX, 6), -1.0), TOKENS], dim=1)
 def test_a_shape_says_which_layout_it_is_and_a_map_goes_there_and_back(output, layout):
     stage = describe("a", output, 16, (48, 80))
     assert stage == Stage("a", 16, 6, *layout)
-    assert describe("a", output, 16, (48, 81)) is describe("a", [output], 16, (48, 80)) is None
+    for other, sides in (
+        (output, (48, 81)),
+        ([output], (48, 80)),
+        *((torch.zeros(shape), (48, 80)) for shape in NO_MAPS),
+    ):
+        assert describe("a", other, 16, sides) is None
     assert torch.equal(stage.to_map(output, GRID), MAP)
     assert torch.equal(stage.from_map(MAP, output), output)
     assert torch.equal(stage.to_map(stage.from_map(-MAP, output), GRID), -MAP)
-
-
-@pytest.mark.parametrize("shape", [(2, 16 + MOST_PREFIX, 6), (2, 14, 6), (2, 6, 5, 3), (2, 6)])
-def test_what_is_no_map_is_no_stage(shape):
-    assert describe("a", torch.zeros(shape), 16, (48, 80)) is None
 
 
 def test_modules_are_watched_in_the_order_of_their_work():
