@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 import torch
-from torch.nn.functional import interpolate
 
 from models.method import Method, SimilarityStep, Step
 from models.reading import Views, normalise_maps, read
@@ -13,7 +12,6 @@ from tests.models.tiny import (
     CLASSES,
     SCALES,
     TinyBackbone,
-    cams,
     full_method,
     make_image,
     make_method,
@@ -24,15 +22,6 @@ from utils.errors import UserError
 
 BY_NAME = {kind.name: kind for kind in STEPS}
 STEPS_BEFORE = (ClassActivationMap(scales=SCALES), GradFusion(), PartialReactivation())
-
-
-def test_without_other_steps_it_is_the_class_activation_map():
-    classifier, image = tiny_classifier(), make_image()
-    reading = read(classifier, image, CLASSES, Views(SCALES))
-    assert torch.equal(make_method()(classifier, image, CLASSES), normalise_maps(reading.cam))
-    flat = Method([ClassActivationMap(scales=(1.0,), flip=False)])(classifier, image, CLASSES)
-    maps = interpolate(cams(classifier, image[None])[:, CLASSES], (8, 12), mode="bilinear", align_corners=False)[0]
-    torch.testing.assert_close(flat, normalise_maps(maps))
 
 
 def test_the_maps_of_each_step_are_the_result_without_the_later_ones():
@@ -56,19 +45,6 @@ def test_a_step_that_is_off_is_left_out():
         )
         assert list(left) == list(right) == ["cam", other.name, "ibb"]
         assert all(torch.equal(left[name], maps) for name, maps in right.items())
-
-
-def test_a_reading_that_is_known_is_not_made_again(monkeypatch):
-    classifier, image, method = tiny_classifier(), make_image(), make_method(GradFusion(), PartialReactivation())
-    expected = method(classifier, image, CLASSES)
-    reading = method.read(classifier, image, CLASSES)
-    monkeypatch.setattr("models.method.read", lambda *_: pytest.fail("read twice"))
-    assert torch.equal(method.trace(classifier, image, CLASSES, reading).maps["prm"], expected)
-
-
-def test_the_first_step_is_the_class_activation_map():
-    with pytest.raises(ValueError, match="must be the class activation map, found gfm"):
-        Method([GradFusion()])
 
 
 @pytest.mark.parametrize("size", [(64, 96), (50, 71)])
@@ -96,16 +72,21 @@ def test_the_same_image_gives_the_same_maps_and_mixed_precision_nearly_the_same(
     assert (mixed - method(classifier, image, CLASSES)).abs().mean() < 0.03
 
 
-def test_one_reading_has_what_all_steps_need_and_no_more():
-    classifier, image = tiny_classifier(), make_image()
-    reading = Method(STEPS_BEFORE).read(classifier, image, CLASSES)
-    assert set(reading.gradients) == {2, 3}
-    assert set(reading.features) == {3}
+def test_one_reading_has_what_all_steps_need_and_no_more_and_is_not_made_again(monkeypatch):
+    classifier, image, method = tiny_classifier(), make_image(), Method(STEPS_BEFORE)
     plain = Method(STEPS_BEFORE[:1]).read(classifier, image, CLASSES)
     assert (plain.gradients, plain.features) == ({}, {})
+    expected, reading = method(classifier, image, CLASSES), method.read(classifier, image, CLASSES)
+    assert (set(reading.gradients), set(reading.features)) == ({2, 3}, {3})
+    monkeypatch.setattr("models.method.read", lambda *_: pytest.fail("read twice"))
+    assert torch.equal(method.trace(classifier, image, CLASSES, reading).maps["prm"], expected)
 
 
-def test_a_step_that_lacks_its_method_says_so():
+def test_the_first_step_says_how_to_read_and_one_that_cannot_or_lacks_its_method_is_an_error():
+    views = Views((2.0,), False, 4)
+    assert Method([ClassActivationMap(scales=(2.0,), flip=False, map_stride=4), GradFusion()]).views == views
+    with pytest.raises(ValueError, match="must be the class activation map, found gfm"):
+        Method([GradFusion()])
     for lacking in (Step(), SimilarityStep().change):
         with pytest.raises(NotImplementedError):
             lacking(*[torch.zeros(1, 2, 2)] * (3 if isinstance(lacking, Step) else 2))

@@ -47,14 +47,14 @@ def test_agrees_with_the_published_program(index: int):
     assert torch.equal(walked.argmax(dim=0), out.argmax(dim=0))
 
 
-@pytest.mark.parametrize("size", [(7, 9), (1, 6), (6, 1), (1, 1), (2, 3), (12, 4)])
 @pytest.mark.parametrize(("radius", "beta", "exp_times"), [(5, 10.0, 8), (3, 2.0, 5), (2, 1.0, 0)])
-def test_agrees_with_the_definition(size: tuple[int, int], radius: int, beta: float, exp_times: int):
-    cams, edge = random_maps(2, *size), 0.8 * random_maps(*size, seed=1)
-    edge[edge > 0.6] = 1  # no way leads through
-    walked = walk_one(cams, edge, radius=radius, beta=beta, exp_times=exp_times)
-    expected = dense_walk(cams, edge, radius, beta, 2**exp_times)
-    torch.testing.assert_close(walked.double(), expected, rtol=3e-4, atol=1e-7)
+def test_agrees_with_the_definition(radius: int, beta: float, exp_times: int):
+    for size in ((7, 9), (1, 6), (6, 1), (1, 1), (2, 3)):
+        cams, edge = random_maps(2, *size), 0.8 * random_maps(*size, seed=1)
+        edge[edge > 0.6] = 1  # no way leads through
+        walked = walk_one(cams, edge, radius=radius, beta=beta, exp_times=exp_times)
+        expected = dense_walk(cams, edge, radius, beta, 2**exp_times)
+        torch.testing.assert_close(walked.double(), expected, rtol=3e-4, atol=1e-7)
 
 
 @pytest.fixture
@@ -63,18 +63,9 @@ def batched(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(MOST_WEIGHTS, "cpu", 2**20)
 
 
-SHAPES = {
-    "one size": [(2, 9, 13)] * 3,
-    "mixed sizes and classes": [(2, 9, 13), (1, 8, 12), (2, 12, 10)],
-    "one image": [(2, 9, 13)],
-    "no image": [],
-}
-
-
-@pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("options", [{}, {"radius": 3, "beta": 2.0, "exp_times": 3}, {"beta": 0.0}])
-def test_a_batch_of_images_walks_as_each_of_them_alone(name: str, options: dict[str, float], batched):
-    shapes = SHAPES[name]
+@pytest.mark.parametrize("shapes", [[(2, 9, 13), (1, 8, 12), (2, 12, 10)], [(2, 9, 13)], []])
+@pytest.mark.parametrize("options", [{"radius": 3, "beta": 2.0, "exp_times": 3}, {"beta": 0.0}])
+def test_a_batch_of_images_walks_as_each_of_them_alone(shapes, options: dict[str, float], batched):
     cams = [random_maps(*shape, seed=index) for index, shape in enumerate(shapes)]
     edges = [0.8 * random_maps(*shape[1:], seed=10 + index) for index, shape in enumerate(shapes)]
     together = random_walk(cams, edges, **options)
