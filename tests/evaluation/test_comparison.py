@@ -23,7 +23,7 @@ def evaluated(data, tmp_path):
     return evaluate
 
 
-def test_a_clear_gain_and_none(evaluated):
+def test_a_clear_gain_and_none_and_seeds_at_their_best_threshold(evaluated, tmp_path):
     printed, compared = evaluated("--compare", "bad", "good")
     assert "B is better" in printed
     row = compared["differences"]["miou"]
@@ -31,8 +31,14 @@ def test_a_clear_gain_and_none(evaluated):
     assert 0 < row["low"] < row["difference"] < row["high"]
     for side, folder in (("a", "bad"), ("b", "good")):
         assert row[side] == pytest.approx(evaluated("--masks", folder)[1]["miou"], abs=1e-12)
-    assert "A is better" in evaluated("--compare", "good", "bad")[0]
     assert "these 10 images show no clear difference" in evaluated("--compare", "good", "same")[0]
+    printed, compared = evaluated("--compare", "seeds", "bad")
+    assert "A is better" in printed
+    _, figures = evaluated("--seeds", "seeds")
+    best = figures["threshold_best"]
+    assert compared["a"] == {"path": str(tmp_path / "seeds"), "kind": "seeds", "threshold": best}
+    assert compared["differences"]["miou"]["a"] == pytest.approx(figures["miou_best"], abs=1e-12)
+    assert f"seeds at their best threshold {best:g}" in printed
 
 
 def test_each_network_is_read_by_its_own_settings(project, monkeypatch):
@@ -44,12 +50,3 @@ def test_each_network_is_read_by_its_own_settings(project, monkeypatch):
     where = ("--set", f"data.root={project.folder / 'voc'}")
     call("evaluate", "--compare", project.run / "segmenter.pth", other, *where).well()
     assert [cfg.infer.refine for cfg in seen] == ["par", "none"]
-
-
-def test_seeds_are_compared_at_their_best_threshold(evaluated, tmp_path):
-    printed, compared = evaluated("--compare", "seeds", "bad")
-    _, figures = evaluated("--seeds", "seeds")
-    best = figures["threshold_best"]
-    assert compared["a"] == {"path": str(tmp_path / "seeds"), "kind": "seeds", "threshold": best}
-    assert compared["differences"]["miou"]["a"] == pytest.approx(figures["miou_best"], abs=1e-12)
-    assert f"seeds at their best threshold {best:g}" in printed

@@ -20,7 +20,9 @@ def paths(data, tmp_path) -> list[Path]:
     return found
 
 
-def test_mean_and_deviation_of_a_sample(paths, tmp_path):
+def test_mean_and_deviation_of_a_sample_and_a_figure_that_no_run_has_leaves_the_others_in_their_columns(
+    paths, tmp_path
+):
     printed = call("evaluation.gather", *paths[:3], "--csv", tmp_path / "g.csv").well().out
     figures = [json.loads(path.read_text()) for path in paths[:3]]
     values, cats = ([each["miou"] for each in figures], [each["per_class"]["cat"]["iou"] for each in figures])
@@ -30,9 +32,6 @@ def test_mean_and_deviation_of_a_sample(paths, tmp_path):
     assert float(lines["miou"]["mean"]) == pytest.approx(np.mean(values))
     assert float(lines["miou"]["deviation"]) == pytest.approx(np.std(values, ddof=1))
     assert float(lines["iou cat"]["mean"]) == pytest.approx(np.mean(cats))
-
-
-def test_a_figure_that_no_run_has_leaves_the_others_in_their_columns(paths):
     for path in paths[:2]:
         path.write_text(json.dumps(json.loads(path.read_text()) | {"over_activation": None}))
     header, row = call("evaluation.gather", *paths[:2]).well().out.splitlines()[-2:]

@@ -54,11 +54,11 @@ def test_predictions_of_another_network_settings_or_images_are_never_evaluated_a
         assert (ended.code, "holds predictions of another network" in ended.err) == (2, True), ended.err
 
 
-def test_a_run_is_predicted_anew_by_other_settings(project):
+def test_a_run_is_predicted_anew_by_other_settings_or_another_network(project):
     for path in (project.run / "predictions").rglob("*.png"):
         write_mask(path, np.ones_like(read_mask(path)))
     words = ("--run", project.run, "--json", project.folder / "f.json")
-    found = []
+    found, first = [], (project.run / "config.yaml").read_text()
     for settings in ((), ("--set", "pseudo.refine=none"), ("--set", "cam.scales=[1.0]"), ()):
         if len(found) == 3:  # settings of a later command, by which nothing was made again
             later = load_config(project.run / "config.yaml", overrides=["infer.refine=none"])
@@ -69,18 +69,21 @@ def test_a_run_is_predicted_anew_by_other_settings(project):
     assert [row["evaluated"]["refine"] for row in predicted] == ["par", "none", "par", "none"]
     assert [row["over_activation"] == 1 for row in predicted] == [True, False, True, False]
     assert found[2]["evaluated"]["scales"] == [1.0, 0.5]  # of the seeds as they were made
+    (project.run / "config.yaml").write_text(first)
+    os.utime(project.run / "segmenter.pth")
+    call("evaluate", *words).well()
+    found = json.loads((project.folder / "f.json").read_text())
+    assert found["segmentation, predicted labels"]["over_activation"] < 1
 
 
-def test_a_run_whose_files_are_of_other_settings_or_labels_is_not_evaluated(project):
+def test_a_run_whose_files_are_of_other_settings_or_labels_or_are_not_whole_is_not_evaluated(project):
     config = project.run / "config.yaml"
     before = config.read_text()
     config.write_text(load_config(config, overrides=["prm.hi=0.7"]).to_yaml())  # of a command that was stopped
     ended = call("evaluate", "--run", project.run)
     assert (ended.code, "stage 'seeds' is stale, made with other settings (steps)" in ended.err) == (2, True), ended.err
-    assert (
-        "not known: the files were made with other settings"
-        in call("evaluate", "--seeds", project.run / "seeds", "--split", "train").out
-    )
+    ended = call("evaluate", "--seeds", project.run / "seeds", "--split", "train")
+    assert "not known: the files were made with other settings" in ended.out
     config.write_text(before)
     labels = project.folder / "voc/image_labels.csv"
     labels.write_text(labels.read_text().replace("train_0001,1,0", "train_0001,0,1"))
@@ -90,21 +93,10 @@ def test_a_run_whose_files_are_of_other_settings_or_labels_is_not_evaluated(proj
     call("report", project.run, *moved).well()
     page = (project.run / "report.html").read_text(encoding="utf-8")
     assert "is not what these settings and data give" in page
-
-
-def test_a_run_is_predicted_anew_by_another_network(project):
-    for path in (project.run / "predictions").rglob("*.png"):
-        write_mask(path, np.ones_like(read_mask(path)))
-    os.utime(project.run / "segmenter.pth")
-    call("evaluate", "--run", project.run, "--json", project.folder / "f.json").well()
-    found = json.loads((project.folder / "f.json").read_text())
-    assert found["segmentation, predicted labels"]["over_activation"] < 1
-
-
-def test_a_copied_run_that_is_not_whole_is_finished_in_its_own_folder(project):
+    labels.write_text(labels.read_text().replace("train_0001,0,1", "train_0001,1,0"))
     copied = project.run.rename(project.folder / "copied")
     next((copied / "pseudo").glob("*.png")).unlink()
-    ended = call("evaluate", "--run", copied)
+    ended = call("evaluate", "--run", copied, *moved)
     command = f"python train.py --config {copied / 'config.yaml'} --run {copied}"
     assert (ended.code, command in ended.err) == (2, True), ended.err
 

@@ -30,8 +30,9 @@ def layers(page: Page) -> list[str]:
     return [layer["name"] for layer in page.items[0]["layers"]]
 
 
-def test_a_finished_run_shows_every_step_of_every_image(evaluated):
-    page = written(*evaluated)
+def test_a_finished_run_shows_every_step_of_every_image_with_its_scores_and_the_figures_of_the_report(evaluated):
+    cfg, run = evaluated
+    page = written(cfg, run)
     assert len(page.items) == 10
     assert layers(page) == STEPS
     assert page.text.count("Loss of stage") == 2
@@ -39,21 +40,15 @@ def test_a_finished_run_shows_every_step_of_every_image(evaluated):
         assert f"<h2>{heading}</h2>" in page.source
     assert "Still to come" not in page.text
     assert "--preset <made>" in page.text
-
-
-def test_scores_are_those_of_the_masks_and_figures_those_of_the_report(evaluated):
-    cfg, run = evaluated
-    page = written(cfg, run)
     for number, item in enumerate(page.items):
         by_name = {layer["name"]: layer for layer in item["layers"]}
         prediction = by_name["segmentation, predicted labels"]
         assert set(prediction["by_class"]) == {"background", *item["classes"]}
-        if number % 3:
-            assert prediction["score"] == 1
-            assert by_name["errors"]["legend"] == []
-        else:  # its last class is missing in the prediction
+        assert (prediction["score"] == 1) == bool(number % 3)
+        if number % 3 == 0:  # its last class is missing in the prediction
             assert min(prediction["by_class"].values()) == 0
-            assert [name for name, _, _ in by_name["errors"]["legend"]] == ["object taken for background"]
+        missing = ["object taken for background"] if number % 3 == 0 else []
+        assert [name for name, _, _ in by_name["errors"]["legend"]] == missing
     for row in json.loads(run.path("report.json").read_text()).values():
         low, high = row["interval"]["miou"]
         assert f"{100 * row['miou_best']:.1f}" in page.text
@@ -76,21 +71,15 @@ def test_a_run_that_goes_on_shows_what_is_there_and_reads_no_truth(evaluated, mo
     assert len(written(cfg, run).items) > 0
 
 
-def test_figures_older_than_a_stage_are_called_so(evaluated):
-    cfg, run = evaluated
-    assert "older than a stage" not in written(cfg, run).text
-    run.stages["cam"]["finished"] = run.stages["report"]["finished"] + 1
-    page = written(cfg, run)
-    assert "older than a stage" in page.text
-    assert "truth" not in layers(page)  # files of the ablation may be gone
-
-
 def test_stages_made_with_other_settings_or_before_what_they_build_upon_are_named(evaluated):
     cfg, run = evaluated
     made_by = next(stage for stage in STAGES if stage.name == "cam").settings(cfg.changed("cam", epochs=77))
     run.stages["seeds"]["made_from"] = {"cam": run.stages["cam"]["fingerprint"]}
     run.stages["cam"]["finished"] = 2e9  # its files were damaged, and made again as they were
-    assert "is not what these settings" not in written(cfg, run).text
+    page = written(cfg, run)
+    assert "is not what these settings" not in page.text
+    assert "older than a stage" in page.text  # the figures
+    assert "truth" not in layers(page)  # files of the ablation may be gone
     run.stages["cam"]["settings"] = json.loads(json.dumps(made_by))
     run.stages["segment"]["made_from"] = {"pseudo": "another"}
     text = written(cfg, run).text
@@ -99,8 +88,13 @@ def test_stages_made_with_other_settings_or_before_what_they_build_upon_are_name
     assert text.count("older than a stage that it builds upon; images 20") == 2
 
 
-def test_a_page_is_written_again_only_after_a_change(evaluated):
+def test_a_page_stays_below_its_bound_and_is_written_again_only_after_a_change(evaluated, monkeypatch):
     cfg, run = evaluated
+    uris = [picture["uri"] for item in written(cfg, run).items for picture in (item, *item["layers"])]
+    monkeypatch.setattr(report_gallery, "MOST_BYTES", sum(map(len, uris)) // 2)
+    page = written(cfg, run)
+    assert 1 <= len(page.items) < 10
+    assert f"{len(page.items)} of 10 images" in page.text
     update_report_page(STAGES, cfg, run)
     before = run.path(REPORT_PAGE).stat().st_mtime_ns
     update_report_page(STAGES, cfg, Run.reopen(run.folder))
@@ -132,15 +126,6 @@ def test_while_a_network_is_trained_the_page_follows_its_losses_once_a_minute(ev
     run.stages["affinity"] = run.stages["seeds"]
     run.after_epoch()
     assert len(drawn) == 2
-
-
-def test_the_page_stays_below_its_bound(evaluated, monkeypatch):
-    cfg, run = evaluated
-    uris = [picture["uri"] for item in written(cfg, run).items for picture in (item, *item["layers"])]
-    monkeypatch.setattr(report_gallery, "MOST_BYTES", sum(map(len, uris)) // 2)
-    page = written(cfg, run)
-    assert 1 <= len(page.items) < 10
-    assert f"{len(page.items)} of 10 images" in page.text
 
 
 def test_the_page_of_hints_begins_with_the_least_certain_image_and_draws_no_mask_of_another_size(

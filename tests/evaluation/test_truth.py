@@ -33,12 +33,6 @@ def index(folder: Path, *masks: np.ndarray, label: int = 0) -> Index:
     return Index(("cat", "dog"), tuple(records))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_truth_that_cannot_be_right_is_refused(tmp_path, workers):
-    with pytest.raises(UserError, match=r"hold only 0 and 255.*data.mask_values=\{0: background, 255: cat\}"):
-        check_truth(index(tmp_path, *[np.tile([0, 255], (3, 2))] * 4), workers)
-
-
 def test_a_list_is_read_once_and_again_when_a_mask_has_changed_or_is_gone(tmp_path, monkeypatch):
     found = index(tmp_path, np.ones((3, 4)), np.ones((3, 4)))
     real = truth.read_with_facts
@@ -49,7 +43,7 @@ def test_a_list_is_read_once_and_again_when_a_mask_has_changed_or_is_gone(tmp_pa
     assert len(read) == 2
     for name in ("0", "1"):
         write_mask(tmp_path / f"{name}.png", np.tile([0, 255], (30, 20)))
-    with pytest.raises(UserError, match="hold only"):
+    with pytest.raises(UserError, match=r"hold only 0 and 255.*data.mask_values=\{0: background, 255: cat\}"):
         check_truth(found, 0)
     (tmp_path / "1.png").unlink()
     with pytest.raises(UserError, match=r"1\.png has no mask.* 1 of 2 have none"):

@@ -10,9 +10,10 @@ import utils.files
 from data.artifacts import Seed, seed_size, write_mask, write_seed
 from data.index import open_index
 from data.settings import DataSettings
-from models.segmenter import build_segmenter
+from models.segmenter import Segmenter
 from stages import files
 from stages.files import require_network_space, without_file
+from tests.models.tiny import TinyBackbone
 from tests.project import new_project
 from utils.errors import UserError
 
@@ -48,7 +49,7 @@ def test_seeds_of_the_worst_kind_and_masks_take_no_more_than_was_asked_for(index
 
 
 def test_a_network_and_its_state_take_no_more_than_was_asked_for(asked, tmp_path):
-    network = build_segmenter("efficientnet_lite0", 4, "none", -2)
+    network = Segmenter(TinyBackbone(), 4)
     require_network_space(tmp_path, network)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     for parameter in network.parameters():
@@ -59,9 +60,9 @@ def test_a_network_and_its_state_take_no_more_than_was_asked_for(asked, tmp_path
     assert asked[0] == pytest.approx(2 * size_of(tmp_path), rel=0.1)
 
 
-def test_a_disk_that_is_too_small_ends_the_run_before_its_first_stage(tmp_path, monkeypatch):
-    project = new_project(tmp_path)
-    monkeypatch.setattr(utils.files, "free_space", lambda path: 1_000_000)
+def test_a_disk_that_is_too_small_ends_the_run_before_its_first_stage(tmp_path, tiny_backbone, monkeypatch):
+    project = new_project(tmp_path, tiny_backbone)
+    monkeypatch.setattr(utils.files, "free_space", lambda path: 1000)
     ended = project.train()
     assert ended.code == 2
     assert "the disk is too full for a network and its resumable state: about 0.0" in ended.err

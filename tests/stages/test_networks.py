@@ -7,27 +7,24 @@ import pytest
 import torch
 
 from models.affinity import AffinityNet, boundary, displacement
-from models.backbone import build_backbone
 from models.classifier import Classifier
 from models.segmenter import Segmenter
 from stages.config import Config
 from stages.networks import load_affinity, load_classifier, load_network, save_network
-from tests.models.tiny import make_image
+from tests.models.tiny import TinyBackbone, make_image
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.errors import UserError
 
-LITE0 = "efficientnet_lite0"
 CLASSES = ("cat", "dog", "train")
-
-
-SETTINGS = Config().changed("model", backbone=LITE0)
+SETTINGS = Config().changed("model", backbone="tiny")
+pytestmark = pytest.mark.usefixtures("tiny_backbone")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of each kind."""
     torch.manual_seed(0)
-    folder, backbone = tmp_path_factory.mktemp("networks"), build_backbone(LITE0, "none")
+    folder, backbone = tmp_path_factory.mktemp("networks"), TinyBackbone()
     networks = {
         "classifier": Classifier(backbone, 3),
         "segmenter": Segmenter(backbone, 4),
@@ -40,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("with_displacement", [False, True])
 def test_an_affinity_network_comes_back_with_the_branches_that_it_had(tmp_path, with_displacement):
-    network = AffinityNet(build_backbone(LITE0, "none"), with_displacement).eval()
+    network = AffinityNet(TinyBackbone(seed=1), with_displacement).eval()
     if with_displacement:
         network.mean_shift.running_mean.copy_(torch.tensor([1.5, -0.5]))
     save_network(tmp_path / "affinity.pth", "affinity", network, CLASSES, SETTINGS, {"neg": 0.2})

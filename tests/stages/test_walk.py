@@ -126,6 +126,7 @@ def test_nothing_confident_and_one_image(project: Project):
     assert read_seed(project.run / "seeds_walk" / f"{first}.npz").maps.max() == pytest.approx(1)
 
 
+@pytest.mark.long
 def test_any_size(project: Project):
     sizes = dict(zip(names(project, "train"), [(1, 70), (70, 1), (250, 90)], strict=False))
     for name, size in sizes.items():
