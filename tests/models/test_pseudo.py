@@ -16,20 +16,16 @@ def random_maps(classes: int = 3, height: int = 20, width: int = 30, seed: int =
     return torch.rand(classes, height, width, generator=torch.Generator().manual_seed(seed))
 
 
-def test_mask_is_the_best_label():
+def test_mask_is_the_best_label_and_background_where_there_is_no_class():
     maps = torch.tensor([[[0.9, 0.1, 0.5, 0.1, 0.0]], [[0.2, 0.6, 0.4, 0.2, 0.0]]])
     for threshold, expected in ((0.3, [8, 3, 8, 0, 0]), (0.0, [8, 3, 8, 3, 0])):
         mask = pseudo_mask(maps, torch.tensor([7, 2]), background="threshold", threshold=threshold)
         assert mask.dtype == torch.uint8
         assert mask.tolist() == [expected]
-
-
-@pytest.mark.parametrize("cut", [partial(pseudo_mask, ignore_band=0.3), confident_labels])
-def test_no_class_is_all_background(cut):
-    """There is nothing to refine."""
-    mask = cut(torch.zeros(0, 5, 7), torch.zeros(0, dtype=torch.int64), refiner=pytest.fail)
-    assert (mask.shape, mask.dtype) == ((5, 7), torch.uint8)
-    assert not mask.any()
+    for cut in (partial(pseudo_mask, ignore_band=0.3), confident_labels):
+        mask = cut(torch.zeros(0, 5, 7), torch.zeros(0, dtype=torch.int64), refiner=pytest.fail)
+        assert (mask.shape, mask.dtype) == ((5, 7), torch.uint8)
+        assert not mask.any()
 
 
 @pytest.mark.parametrize("background", ["threshold", "power"])
@@ -48,7 +44,7 @@ def test_ignore_band_is_the_margin(background):
         assert torch.equal(mask[mask != IGNORE], plain[mask != IGNORE])
 
 
-def test_refiner_gets_probabilities_of_the_same_best_label():
+def test_refiner_gets_probabilities_of_the_same_best_label_and_decides():
     maps = random_maps()
     maps[:, 0] = 0
     seen = []
@@ -60,17 +56,13 @@ def test_refiner_gets_probabilities_of_the_same_best_label():
     torch.testing.assert_close(probabilities.sum(dim=0), torch.ones(20, 30))
     scores = torch.cat([torch.full((1, 20, 30), 0.6), maps])
     assert torch.equal(probabilities.argmax(dim=0), scores.argmax(dim=0))
-
-
-def test_refiner_decides():
-    """Certain probabilities, 0 and 1, are taken as they are and leave nothing undecided."""
-    certain = torch.zeros(4, 20, 30)
+    certain = torch.zeros(4, 20, 30)  # probabilities of 0 and 1 leave nothing undecided
     certain[2] = 1
     mask = pseudo_mask(random_maps(), CLASSES, ignore_band=0.5, refiner=lambda probabilities: certain)
     assert (mask == CLASSES[1] + 1).all()
 
 
-@pytest.mark.parametrize("size", [(40, 60), (37, 58), (33, 41), (4, 4), (1, 7)])
+@pytest.mark.parametrize("size", [(40, 60), (33, 41), (1, 7)])
 def test_upsampled_maps_lie_where_they_were(size):
     """A ramp over the image, reduced to stride 4 and brought back, is the same ramp but for the rim."""
 
@@ -85,26 +77,21 @@ def test_upsampled_maps_lie_where_they_were(size):
     assert upsample(torch.zeros(0, 5, 7), size).shape == (0, *size)
 
 
-class TestConfidentLabels:
-    def test_three_zones_and_the_likelier_class(self):
-        maps = torch.tensor([[[0.5, 0.31, 0.29, 0.06, 0.04, 0.0, 0.4]], [[0.4, 0.0, 0.0, 0.0, 0.0, 0.0, 0.6]]])
-        assert confident_labels(maps, torch.tensor([4, 2])).tolist() == [[5, 5, 255, 255, 0, 0, 3]]
-        maps = random_maps()
-        both = confident_labels(maps, CLASSES, fg_threshold=0.8, bg_threshold=0.4)
-        high, low = (pseudo_mask(maps, CLASSES, threshold=threshold) for threshold in (0.8, 0.4))
-        assert torch.equal(both, torch.where(high > 0, high, torch.where(low > 0, IGNORE, 0).byte()))
+def test_confident_labels_have_three_zones_and_the_likelier_class():
+    maps = torch.tensor([[[0.5, 0.31, 0.29, 0.06, 0.04, 0.0, 0.4]], [[0.4, 0.0, 0.0, 0.0, 0.0, 0.0, 0.6]]])
+    assert confident_labels(maps, torch.tensor([4, 2])).tolist() == [[5, 5, 255, 255, 0, 0, 3]]
+    both = confident_labels(maps, torch.tensor([4, 2]), fg_threshold=0.45, bg_threshold=0.3)
+    assert both.tolist() == [[5, 255, 0, 0, 0, 0, 3]]
 
-    def test_refiner_gets_both_cuts_as_probabilities(self):
-        maps, classes, seen = torch.tensor([[[0.5, 0.1]], [[0.1, 0.2]]]), torch.tensor([0, 1]), []
-        refined = confident_labels(maps, classes, refiner=lambda p: seen.append(p) or p)
-        assert torch.equal(refined, confident_labels(maps, classes))
-        (both,) = seen
-        assert both.shape == (2, 3, 1, 2)
-        torch.testing.assert_close(both.sum(dim=1), torch.ones(2, 1, 2))
-        torch.testing.assert_close(both[:, :, 0, 1], torch.tensor([[0.7, 0.15, 0.15], [0.15, 0.15, 0.7]]))
 
-    def test_object_only_in_the_high_cut_is_kept(self):
-        """As published: a refinement that removes an object only in the low cut leaves it confident."""
-        maps, classes = torch.tensor([[[0.5]]]), torch.tensor([0])
-        swapped = confident_labels(maps, classes, refiner=lambda p: torch.stack([p[0], p[1].flip(0)]))
-        assert swapped.tolist() == [[1]]
+def test_the_refiner_of_confident_labels_gets_both_cuts_as_probabilities():
+    maps, classes, seen = torch.tensor([[[0.5, 0.1]], [[0.1, 0.2]]]), torch.tensor([0, 1]), []
+    refined = confident_labels(maps, classes, refiner=lambda p: seen.append(p) or p)
+    assert torch.equal(refined, confident_labels(maps, classes))
+    (both,) = seen
+    assert both.shape == (2, 3, 1, 2)
+    torch.testing.assert_close(both.sum(dim=1), torch.ones(2, 1, 2))
+    torch.testing.assert_close(both[:, :, 0, 1], torch.tensor([[0.7, 0.15, 0.15], [0.15, 0.15, 0.7]]))
+    # As published: a refinement that removes an object only in the low cut leaves it confident.
+    swapped = confident_labels(maps, classes, refiner=lambda p: torch.stack([p[0], p[1].roll(1, dims=0)]))
+    assert swapped[0, 0] == 1

@@ -11,15 +11,10 @@ from tests.models.tiny import CLASSES, SCALES, make_image, make_method, random_m
 def test_fusion_is_the_mean_of_the_normalised_gradients_on_top_of_the_map():
     cam = random_maps(2, 4, 5)
     gradients = 100 * torch.rand(3, 2, 4, 5)
+    gradients[:, 1] = 0  # changes nothing
     fused = fuse_gradients(cam, gradients)
-    for k in range(2):
-        plain = cam[k] + sum(gradients[stage, k] / gradients[stage, k].max() for stage in range(3)) / 3
-        torch.testing.assert_close(fused[k], plain / plain.max())
-
-
-def test_without_gradient_fusion_changes_nothing():
-    cam = random_maps(2, 4, 5)
-    assert torch.equal(fuse_gradients(cam, torch.zeros(3, 2, 4, 5)), cam)
+    plain = cam[0] + sum(gradients[stage, 0] / gradients[stage, 0].max() for stage in range(3)) / 3
+    torch.testing.assert_close(fused, torch.stack([plain / plain.max(), cam[1]]))
 
 
 @pytest.mark.parametrize(("least", "stages"), [(1, (0, 1, 2, 3)), (4, (1, 2, 3)), (8, (2, 3)), (16, (3,))])

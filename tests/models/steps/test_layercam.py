@@ -8,13 +8,12 @@ from models.steps import GradFusion, LayerFusion
 from tests.models.tiny import CLASSES, SCALES, make_image, make_method, tiny_classifier
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_a_layer_is_its_features_weighted_by_positive_gradients(flip):
+def test_a_layer_is_its_features_weighted_by_positive_gradients():
     classifier, image, stage = tiny_classifier(), make_image(), 2
-    found = read(classifier, image, CLASSES, Views(SCALES, flip), gradient_stages=[stage]).weighted[stage]
+    found = read(classifier, image, CLASSES, Views(SCALES), gradient_stages=[stage]).weighted[stage]
     expected = torch.zeros_like(found)
     for scale in SCALES:
-        views = views_of(image[None], scale, flip)
+        views = views_of(image[None], scale, True)
         for k, class_index in enumerate(CLASSES):
             stages = classifier.backbone.stages(views, stage)
             (gradient,) = torch.autograd.grad(classifier.logits(stages)[:, class_index].sum(), stages[stage])
