@@ -50,13 +50,6 @@ def test_a_list_is_read_once_and_again_when_a_mask_has_changed_or_is_gone(tmp_pa
         check_truth(found, 0)
 
 
-def test_a_few_contradictions_are_a_warning(tmp_path, caplog):
-    right, wrong = np.tile([0, 1], (3, 2)), np.tile([0, 2], (3, 2))
-    with caplog.at_level(logging.WARNING):
-        check_truth(index(tmp_path, right, right, right, right, wrong), 0)
-    assert "the masks of 1 of 5 images contradict their labels" in caplog.text
-
-
 def test_validation_images_that_were_trained_on_are_told_and_other_classes_refused(tmp_path, caplog, monkeypatch):
     for name in ("train", "val"):
         document = coco("1.png", "2.png")
@@ -84,8 +77,11 @@ def test_validation_images_that_were_trained_on_are_told_and_other_classes_refus
         why_no_truth(cfg)
 
 
-def test_predictions_that_hold_none_of_the_labels_are_told(tmp_path, caplog):
-    found = index(tmp_path, *[np.tile([0, 1], (3, 2))] * 2, *[np.tile([0, 2], (3, 2))] * 3)
+def test_contradictions_of_masks_and_labels_are_a_warning(tmp_path, caplog):
+    right, wrong = np.tile([0, 1], (3, 2)), np.tile([0, 2], (3, 2))
+    check_truth(index(tmp_path / "truth", right, right, right, right, wrong), 0)
+    assert "the masks of 1 of 5 images contradict their labels" in caplog.text
+    found = index(tmp_path, *[right] * 2, *[wrong] * 3)
     check_predictions(found, tmp_path, 0)
     assert "3 of 5 masks hold none of the labels of their images, first" in caplog.text
     caplog.clear()

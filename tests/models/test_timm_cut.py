@@ -1,6 +1,7 @@
 """Networks are cut into stages: toy networks of every kind that timm has, and what is said of those that do not fit."""
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -101,20 +102,6 @@ def test_features_are_the_stages_and_each_ends_before_the_next_begins():
     assert cut.begins["a.weight"] < cut.ends[0] < cut.begins["b.bias"] < cut.ends[1] < cut.begins["c.weight"]
 
 
-@pytest.mark.parametrize(
-    ("create", "reason"),
-    [
-        (creates(Steps(7)), "^an image of 64 x 96 pixels ends in: sides do not fit$"),
-        (creates(Steps(16, (4, 8, 32))), "^its stages are no maps of strides 4, 8, 32$"),
-        (creates(Columns()), "^$"),
-        (creates(Steps(), features_only="unknown"), "^$"),
-    ],
-)
-def test_what_has_no_features_says_why_or_leaves_it_to_another_way(create, reason):
-    with pytest.raises(Unfit, match=reason):
-        cut_features(create)
-
-
 def test_of_blocks_of_one_stride_four_are_stages_and_all_are_counted():
     cut = cut_whole(creates(Columns()))
     assert [stage.name for stage in cut.stages] == ["blocks.2", "blocks.5", "blocks.8", ""]
@@ -127,39 +114,37 @@ def test_of_blocks_of_one_stride_four_are_stages_and_all_are_counted():
     assert cut.ends[3] > ends[-1]
     assert begins["cls_token"] == 0
     assert begins["embed.weight"] < begins["blocks.0.0.weight"] < ends[0] < begins["blocks.1.0.bias"]
+    assert [stage.name for stage in cut_whole(creates(Columns(2))).stages] == ["blocks.0", ""]  # few are all stages
 
 
-def test_few_blocks_are_all_stages_and_without_a_list_the_last_module_of_each_stride_is_one():
-    for blocks in (2, 4):
-        stages = cut_whole(creates(Columns(blocks))).stages
-        assert [stage.name for stage in stages] == [*(f"blocks.{index}" for index in range(blocks - 1)), ""]
+def test_without_a_list_the_last_module_of_each_stride_is_a_stage():
     cut = cut_whole(creates(Pyramid()))
     found = [(stage.name, stage.stride, stage.channels) for stage in cut.stages]
     assert found == [("stem", 4, 4), ("one", 8, 8), ("two", 16, 16), ("", 32, 32)]
     assert (cut.stages[-1].layout, cut.unit) == ("nhwc", 32)
 
 
-class Flat(Columns):
-    """Gives a vector."""
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        return super().forward_features(x).mean(dim=1)
+ONE_LAYER, FLAT = nn.Linear(1, 1), Columns()
+FLAT.forward_features = lambda x: torch.zeros(1, 6)
 
 
 @pytest.mark.parametrize(
-    ("net", "options", "reason"),
+    ("cut", "reason"),
     [
-        (nn.Linear(1, 1), {}, "^it has no forward_features$"),
-        (Flat(), {}, "^what it gives is no map$"),
-        (Columns(multiple=10_000), {}, "^an image of 48 x 80 pixels ends in: sides must be multiples of 10000$"),
-        (Columns(), {"dynamic": True}, "^$"),
+        (partial(cut_features, creates(Steps(7))), "^an image of 64 x 96 pixels ends in: sides do not fit$"),
+        (partial(cut_features, creates(Steps(16, (4, 8, 32)))), "^its stages are no maps of strides 4, 8, 32$"),
+        (partial(cut_features, creates(Columns())), "^$"),
+        (partial(cut_features, creates(Steps(), features_only="unknown")), "^$"),
+        (partial(cut_whole, creates(ONE_LAYER)), "^it has no forward_features$"),
+        (partial(cut_whole, creates(FLAT)), "^what it gives is no map$"),
+        (partial(cut_whole, creates(Columns(multiple=10_000))), "^an image of 48 x 80 pixels ends in: sides must be"),
+        (partial(cut_whole, creates(Columns(), dynamic="unknown"), dynamic=True), "^$"),
+        (partial(cut_whole, creates(Columns(), num_classes="unknown option")), "^unknown option$"),
     ],
 )
-def test_what_is_no_whole_says_why_or_leaves_it_to_another_way(net, options, reason):
+def test_what_cannot_be_cut_says_why_or_leaves_it_to_another_way(cut, reason):
     with pytest.raises(Unfit, match=reason):
-        cut_whole(creates(net, dynamic="unknown option"), **options)
-    with pytest.raises(Unfit, match=r"^unknown option$"):
-        cut_whole(creates(net, num_classes="unknown option"))
+        cut()
 
 
 GRID = (3, 5)  # of an image of 48 x 80 pixels at stride 16

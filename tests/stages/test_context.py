@@ -1,7 +1,5 @@
 """Stages context and remove, from the seeds of a finished tiny run on: what they write, redo, and leave out."""
 
-import shutil
-
 import numpy as np
 import pytest
 import torch
@@ -32,13 +30,7 @@ def test_maps_are_multiplied_by_the_similarity_to_their_class_and_those_of_small
     assert not torch.allclose(found, maps, atol=0.05)
 
 
-def test_a_classifier_without_context_is_named(finished: Project, tmp_path):
-    shutil.copy(finished.run / "classifier.pth", tmp_path / "context.pth")
-    with pytest.raises(UserError, match=r"context\.pth holds a classifier without context; run stage"):
-        open_context(load_config(None), tmp_path, load_classifier(tmp_path / "context.pth"))
-
-
-def test_the_classifier_learns_its_context_and_stays_what_it_is(finished: Project):
+def test_the_classifier_learns_its_context_and_stays_what_it_is_and_one_without_is_named(finished: Project, tmp_path):
     plain, taught = (load_classifier(finished.run / name) for name in ("classifier.pth", "context.pth"))
     assert plain.context is None
     assert taught.context is not None
@@ -46,6 +38,8 @@ def test_the_classifier_learns_its_context_and_stays_what_it_is(finished: Projec
     state = taught.state_dict()
     for name, tensor in plain.state_dict().items():
         assert torch.equal(state[name], tensor)
+    with pytest.raises(UserError, match=r"context\.pth holds a classifier without context; run stage"):
+        open_context(load_config(None), tmp_path, plain)
 
 
 def test_changed_seeds_have_the_form_of_seeds_and_other_classes_are_asked_where_there_are_enough(project: Project):

@@ -60,7 +60,7 @@ def test_a_network_and_its_state_take_no_more_than_was_asked_for(asked, tmp_path
     assert asked[0] == pytest.approx(2 * size_of(tmp_path), rel=0.1)
 
 
-def test_a_disk_that_is_too_small_ends_the_run_before_its_first_stage(tmp_path, tiny_backbone, monkeypatch):
+def test_a_disk_that_is_too_small_ends_the_run_before_its_first_stage(index, tmp_path, tiny_backbone, monkeypatch):
     project = new_project(tmp_path, tiny_backbone)
     monkeypatch.setattr(utils.files, "free_space", lambda path: 1000)
     ended = project.train()
@@ -68,10 +68,6 @@ def test_a_disk_that_is_too_small_ends_the_run_before_its_first_stage(tmp_path, 
     assert "the disk is too full for a network and its resumable state: about 0.0" in ended.err
     assert f"are needed in {project.run}, 0.00 GB are free; make room" in ended.err
     assert not (project.run / "classifier.pth").exists()
-
-
-def test_the_images_of_a_stage_are_counted(index, tmp_path, monkeypatch):
-    monkeypatch.setattr(utils.files, "free_space", lambda path: 1000)
     message = r"too full for seeds of 6 images: about 0\.\d\d GB are needed in .*seeds, 0\.00 GB"
     with pytest.raises(UserError, match=message):
         without_file(index, tmp_path / "seeds", ".npz")

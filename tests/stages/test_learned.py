@@ -20,7 +20,6 @@ from stages.learned import (
     map_warnings,
     mask_warnings,
     pseudo_warnings,
-    together,
 )
 from tests.models.tiny import tiny_classifier
 from utils.compute import Compute
@@ -38,14 +37,11 @@ def learned(images: int, precision: float, count: int = 40) -> Learned:
     return Learned("cat", images, precision, *chance_level([images], count))
 
 
-def test_average_precision_is_the_mean_precision_at_the_right_ones():
+def test_average_precision_is_the_mean_precision_at_the_right_ones_and_hardly_ever_above_chance_by_chance():
     truth, scores = np.array([True, False, True, False]), np.array([0.9, 0.8, 0.7, 0.1])
     assert average_precision(truth, scores) == pytest.approx((1 + 2 / 3) / 2)
     assert average_precision(truth, -scores) == pytest.approx((1 / 2 + 2 / 4) / 2)
     assert np.isnan(average_precision(np.zeros(4, bool), scores))
-
-
-def test_random_scores_are_hardly_ever_above_chance():
     random, truth = np.random.default_rng(1), np.arange(40) < 8
     mean, needed = chance_level([8], 40)
     found = average_precision(truth, random.random((1000, 40)))
@@ -78,24 +74,12 @@ def spot(row: int) -> np.ndarray:
     return one
 
 
-@pytest.mark.parametrize(
-    ("maps", "warning"),
-    [
-        ([spot(0), spot(6)], None),
-        ([np.zeros((10, 10))], "4 of 4 maps are flat"),
-        ([np.ones((10, 10))], "4 of 4 maps are flat"),
-        ([spot(2), spot(2)], "the same"),
-    ],
-)
-def test_maps_that_show_no_place_are_warned_of(tmp_path, maps, warning):
-    found = map_warnings(seeds(tmp_path, np.stack(maps)), tmp_path)
-    assert len(found) == (warning is not None)
-    assert all(warning in text for text in found)
-
-
-def test_class_weights_make_both_kinds_of_images_count_the_same():
-    cat, dog = class_weights(index_of(*[(0,)] * 4, *[()] * 16)).tolist()
-    assert (cat * 4, dog) == (16, 20)  # none has a dog: as for one image
+def test_maps_that_show_no_place_are_warned_of(tmp_path):
+    assert map_warnings(seeds(tmp_path, np.stack([spot(0), spot(6)])), tmp_path) == []
+    flat, same = "4 of 4 maps are flat", "the same"
+    for maps, warning in (([0 * spot(0)], flat), ([np.ones((10, 10))], flat), ([spot(2), spot(2)], same)):
+        (found,) = map_warnings(seeds(tmp_path, np.stack(maps)), tmp_path)
+        assert warning in found
 
 
 def test_a_list_in_which_all_images_show_the_same_is_refused_and_a_class_of_all_is_warned_of():
@@ -108,9 +92,13 @@ def test_a_list_in_which_all_images_show_the_same_is_refused_and_a_class_of_all_
     (warning,) = check_labels(index_of(*[(0, 1), (0,)] * 10), "train", True)
     assert "every image of list 'train' shows cat. A class is learned" in warning
     assert not classifier_warnings([learned(40, 1.0)]), "said once is enough"
+    # Both kinds of images count the same; none has a dog: as for one image.
+    assert class_weights(index_of(*[(0,)] * 4, *[()] * 16)).tolist() == [4, 20]
 
 
-def test_a_run_in_which_no_class_is_above_chance_stops_unless_told_to_go_on(monkeypatch, tmp_path):
+def test_a_run_in_which_no_class_is_above_chance_stops_unless_told_to_go_on_and_few_images_tell_together(
+    monkeypatch, tmp_path
+):
     cfg, nothing = Config(), Index(NAMES, ())
     run = Run(override(cfg, [f"run={tmp_path}"]))
     assert check_learned(cfg, run, None, nothing) == {}  # cam.held_back is 0
@@ -124,21 +112,14 @@ def test_a_run_in_which_no_class_is_above_chance_stops_unless_told_to_go_on(monk
     assert kept["ap cat"] == 0.27
     assert "cannot be told from chance" in kept["warnings"][0]
     assert "WARNING: average precision of images held back cannot be told" in (tmp_path / "log.txt").read_text()
-
-
-def test_few_images_of_several_classes_tell_together(monkeypatch, tmp_path):
-    """Two of six images: no figure of one class is better than chance, three good ones together are."""
-    run = Run(override(Config(), [f"run={tmp_path}"]))
-    held = index_of(*[(0,)] * 6)
-    good, bad = [learned(2, 0.9, 6)] * 3, [learned(2, 0.4, 6)] * 3
+    # Two of six images: no figure of one class is better than chance, three good ones together are.
+    held, good, bad = index_of(*[(0,)] * 6), [learned(2, 0.9, 6)] * 3, [learned(2, 0.4, 6)] * 3
     assert not any(row.can_tell for row in good)
-    assert together(good, 6).is_learned
-    assert not together(bad, 6).is_learned
     monkeypatch.setattr("stages.cam.what_classes_learned", lambda *_: good)
-    assert "too few images were held back" in check_learned(Config(), run, None, held)["warnings"][0]
+    assert "too few images were held back" in check_learned(cfg, run, None, held)["warnings"][0]
     monkeypatch.setattr("stages.cam.what_classes_learned", lambda *_: bad)
     with pytest.raises(UserError, match="of 6 images held back"):
-        check_learned(Config(), run, None, held)
+        check_learned(cfg, run, None, held)
 
 
 @pytest.mark.parametrize(

@@ -12,19 +12,12 @@ from tests.models.test_refinement import random_image, random_softmax
 SETTINGS = PseudoSettings(par_iterations=4, crf_iterations=3)
 
 
-def refine(kind: str, image: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
-    refinement = refiner(kind, SETTINGS, np.ascontiguousarray(image.permute(1, 2, 0)))
-    assert refinement is not None
-    return refinement(probabilities)
-
-
 @pytest.mark.parametrize("kind", REFINEMENTS)
 def test_each_takes_its_own_iterations_and_labellings_of_one_image_share_it(kind: str):
     if kind == "crf":
         pytest.importorskip("pydensecrf", reason="needs pydensecrf2 (requirements-extras.txt)")
-    image, own = random_image(24, 31), {"par": (par, 4), "crf": (dense_crf, 3)}
-    both = torch.stack([random_softmax(3, 24, 31, seed) for seed in (1, 2)])
-    refinement, iterations = own[kind]
-    for labelling, refined in zip(both, refine(kind, image, both), strict=True):
-        torch.testing.assert_close(refined, refine(kind, image, labelling))
-        assert torch.equal(refine(kind, image, labelling), refinement(image, labelling, iterations))
+    image, both = random_image(24, 31), torch.stack([random_softmax(3, 24, 31, seed) for seed in (1, 2)])
+    refine = refiner(kind, SETTINGS, np.ascontiguousarray(image.permute(1, 2, 0)))
+    for labelling, refined in zip(both, refine(both), strict=True):
+        own = par(image, labelling, 4) if kind == "par" else dense_crf(image, labelling, 3)
+        torch.testing.assert_close(refined, own)

@@ -28,12 +28,13 @@ from utils.run import Run
 SIZE = (160, 160)
 
 
-def found(seeds: list[Seed], by_roots: bool = False) -> Choice | None:
-    return choose(lambda: seeds, by_roots)
-
-
 def seed(maps: np.ndarray) -> Seed:
     return Seed(np.arange(len(maps)), maps.astype(np.float32), SIZE)
+
+
+def found(maps: np.ndarray, by_roots: bool = False) -> Choice | None:
+    """The choice for four images with these maps."""
+    return choose(lambda: [seed(maps)] * 4, by_roots)
 
 
 def blob(value: float = 1.0, side: int = 16, around: float = 0.0) -> np.ndarray:
@@ -48,8 +49,8 @@ def test_two_groups_of_values_are_separated_between_them_and_no_regions_are_coun
     histogram = np.zeros(256)
     histogram[[20, 25, 30]], histogram[[200, 210]] = 100, 40
     assert 30 / 255 <= separating_value(histogram) < 200 / 255
-    assert 0.3 < found([seed(blob(0.8, around=0.3))] * 3).threshold < 0.8
-    assert found([]) is None
+    assert 0.3 < found(blob(0.8, around=0.3)).threshold < 0.8
+    assert choose(list, False) is None
 
 
 def test_many_objects_in_each_image_are_kept():
@@ -57,7 +58,7 @@ def test_many_objects_in_each_image_are_kept():
     spots = np.zeros((1, 40, 40))
     for row, column in np.ndindex(5, 5):
         spots[0, row * 8 : row * 8 + 3, column * 8 : column * 8 + 3] = 0.4 + 0.02 * (row + column)
-    choice = found([seed(spots)] * 4)
+    choice = found(spots)
     assert 0 < choice.threshold < 0.4
     assert "14.06%" in choice.reason
 
@@ -65,10 +66,9 @@ def test_many_objects_in_each_image_are_kept():
 def test_maps_that_are_low_on_most_of_an_object_are_cut_lower(index, tmp_path):
     faint = np.zeros((1, 40, 40))
     faint[0, 5:25, 5:25] = np.linspace(0.1, 1, 400).reshape(20, 20) ** 3
-    plain, low = (found([seed(faint)] * 3, by_roots).threshold for by_roots in (False, True))
+    plain, low = (found(faint, by_roots).threshold for by_roots in (False, True))
     assert 0 < low < plain
     folder = tmp_path / "seeds_context"
-    folder.mkdir()
     for record in index.records:
         write_seed(folder / f"{record.name}.npz", seed(faint if record.labels else faint[:0]))
     assert find_threshold(index, folder).threshold == low
@@ -76,12 +76,9 @@ def test_maps_that_are_low_on_most_of_an_object_are_cut_lower(index, tmp_path):
 
 @pytest.mark.parametrize(("specks", "least"), [(3, 0.45), (40, 0.0)])
 def test_noise_around_tiny_objects_is_cut_away_unless_most_would_be_lost(specks, least):
-    random = np.random.default_rng(0)
-    noisy = [np.zeros((1, 40, 40)) for _ in range(4)]
-    for one in noisy:
-        one[0, random.integers(20, 40, specks), random.integers(0, 20, specks) * 2] = 0.48
-        one[:, 4:6, 4:6] = 1.0
-    choice = found([seed(one) for one in noisy])
+    random, noisy = np.random.default_rng(0), blob(side=2)
+    noisy[0, random.integers(20, 40, specks), random.integers(0, 20, specks) * 2] = 0.48
+    choice = found(noisy)
     assert least < choice.threshold < (1.0 if least else 0.45)
     assert ("tiny" in choice.reason) == bool(least)
 
@@ -91,9 +88,9 @@ def test_regions_that_a_person_has_clicked_are_no_noise():
     for column in (4, 14, 24):
         objects[0, 4:6, column : column + 2] = 0.8
         clicks[0, 4, column] = True
-    assert "tiny" not in found([seed(np.where(clicks, 2, objects))] * 4).reason
+    assert "tiny" not in found(np.where(clicks, 2, objects)).reason
     objects[0, 30, 4:40:6] = 0.6
-    assert found([seed(objects)] * 4).threshold < 0.6 < found([seed(np.where(clicks, 2, objects))] * 4).threshold
+    assert found(objects).threshold < 0.6 < found(np.where(clicks, 2, objects)).threshold
 
 
 @pytest.mark.parametrize("untold", [30, 4])  # with few others, hinted images are looked at, without what is told
@@ -123,7 +120,7 @@ def index(tmp_path) -> Index:
 
 
 def test_seed_files_give_what_their_maps_give_and_it_is_used_where_it_is_asked_for(index, tmp_path, caplog):
-    assert find_threshold(index, tmp_path).threshold == found([seed(blob(0.8, around=0.3))] * 4).threshold
+    assert find_threshold(index, tmp_path).threshold == found(blob(0.8, around=0.3)).threshold
     asked = override(Config(), ["pseudo.find_threshold=true", "pseudo.threshold=0.25"])
     assert with_found_threshold(asked, tmp_path).pseudo.threshold == 0.25
     assert "threshold.json" in caplog.text

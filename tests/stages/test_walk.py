@@ -94,23 +94,23 @@ def test_images_that_walk_together_get_the_seeds_of_each_alone(walked: Project, 
     assert not len(read_seed(walked.folder / "together3" / empty).classes)
 
 
-def test_displacement_changes_no_mask(walked: Project):
-    name = names(walked, "train")[0]
-    without = read_seed(walked.run / "seeds_walk" / f"{name}.npz")
+def walked_maps(project: Project) -> list[np.ndarray]:
+    return [read_seed(project.run / "seeds_walk" / f"{name}.npz").maps for name in names(project, "train")]
+
+
+def test_displacement_changes_no_mask_and_background_that_walks_leaves_less_to_the_classes(walked: Project):
+    without = walked_maps(walked)
     walked.train(*set_all([*LEARNED, "affinity.displacement=true"]), "--stages", "affinity,walk").well()
     network = load_affinity(walked.run / "affinity.pth")
     assert network.has_displacement
     assert network.mean_shift.running_mean.abs().sum() > 0
     assert Image.open(walked.run / "affinity.jpg").width > 1000  # five tiles a row
-    with_it = read_seed(walked.run / "seeds_walk" / f"{name}.npz")
-    assert np.abs(with_it.maps - without.maps).max() < 0.02
-
-
-def test_background_that_walks_leaves_less_to_the_classes(walked: Project):
+    assert all(np.abs(one - other).max() < 0.02 for one, other in zip(walked_maps(walked), without, strict=True))
     maps = []
     for background in (0.1, 1.0):
-        walked.train(*set_all([*LEARNED, f"affinity.walk_background={background}"]), "--stages", "walk").well()
-        maps.append([read_seed(walked.run / "seeds_walk" / f"{name}.npz").maps for name in names(walked, "train")])
+        settings = ("affinity.displacement=true", f"affinity.walk_background={background}")
+        walked.train(*set_all([*LEARNED, *settings]), "--stages", "walk").well()
+        maps.append(walked_maps(walked))
     for weak, strong in zip(*maps, strict=True):
         assert weak.sum(axis=0).max() < 1.01
         assert strong.mean() < 0.6 * weak.mean()
