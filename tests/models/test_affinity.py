@@ -74,6 +74,11 @@ def test_training_reaches_all_branches_and_the_backbone_stays_as_in_evaluation()
             assert parameter.grad is None
         else:
             assert parameter.grad.abs().sum() > 0, name
+    mean = torch.tensor([2.0, -3.0])
+    network.mean_shift.running_mean.copy_(mean)
+    torch.testing.assert_close(network(x).displacement, maps.displacement)  # it is taken off in evaluation only
+    off = network.eval().displacement(network.features(x))
+    torch.testing.assert_close(off, network.train().displacement(network.features(x)) - mean.view(1, 2, 1, 1))
 
 
 def test_without_displacement_the_boundary_is_the_same_and_nothing_of_it_is_left():
@@ -88,16 +93,6 @@ def test_without_displacement_the_boundary_is_the_same_and_nothing_of_it_is_left
     assert alone(x[None]).displacement is None
     assert torch.equal(alone(x[None]).edge, both(x[None]).edge)
     assert torch.equal(boundary(alone, x), boundary(both, x))
-
-
-def test_a_mean_is_taken_off_in_evaluation_only():
-    network, x = tiny_net(), make_image(32, 48)[None]
-    with torch.no_grad():
-        plain = network(x).displacement
-        network.mean_shift.running_mean.copy_(torch.tensor([2.0, -3.0]))
-        torch.testing.assert_close(network(x).displacement, plain - torch.tensor([2.0, -3.0]).view(1, 2, 1, 1))
-        network.train()
-        torch.testing.assert_close(network(x).displacement, plain)
 
 
 def test_a_boundary_is_the_sigmoid_of_the_mean_logit_and_the_least_side_pads():
@@ -122,6 +117,10 @@ def test_instances_are_numbered_without_gaps_and_cells_followed_for_as_long_as_a
     first, second = (row.unique().tolist() for row in centroids(ways))
     assert len(first) == len(second) == 1
     assert first != second
+    assert (centroids(torch.zeros(2, 5, 7)) == 1).all()
+    apart = torch.stack([torch.zeros(1, 4), torch.tensor([[-1000.0, -1000, 1000, 1000]])])  # to the rim and no further
+    assert centroids(apart).tolist() == [[1, 1, 2, 2]]
+    assert centroids(apart.flip(0).transpose(1, 2)).tolist() == [[1], [1], [2], [2]]
 
 
 @pytest.mark.parametrize(("gap", "count"), [(1, 1), (2, 1), (3, 2)])
@@ -131,10 +130,3 @@ def test_ends_at_most_two_cells_apart_are_one(gap, count, down):
     field = torch.stack([torch.zeros(12, 12), torch.where(columns < 6, 4.0, 4.0 + gap) - columns])
     field[0] = 5 - columns.T
     assert centroids(field.flip(0).transpose(1, 2) if down else field).max() == count
-
-
-def test_still_cells_are_one_and_cells_that_leave_the_map_end_at_its_rim():
-    assert (centroids(torch.zeros(2, 5, 7)) == 1).all()
-    apart = torch.stack([torch.zeros(1, 4), torch.tensor([[-1000.0, -1000, 1000, 1000]])])
-    assert centroids(apart).tolist() == [[1, 1, 2, 2]]
-    assert centroids(apart.flip(0).transpose(1, 2)).tolist() == [[1], [1], [2], [2]]

@@ -34,6 +34,16 @@ def test_maps_are_the_rectified_head_on_the_last_stage_and_logits_its_mean(x):
     assert classifier.classifier.bias is None
 
 
+def test_a_built_classifier_is_ready_to_use_and_a_stage_that_the_backbone_has_not_is_refused(tiny_backbone, x):
+    classifier = build_classifier(tiny_backbone, 7, "none")
+    assert not classifier.training
+    assert classifier(x).shape == (2, classifier.num_classes) == (2, 7)
+    assert all(parameter.requires_grad for parameter in classifier.parameters())
+    for stages in ((7,), ()):
+        with pytest.raises(UserError, match=r"cam\.head_stages"):
+            Classifier(TinyBackbone(), 3, head=HeadSettings(stages))
+
+
 @pytest.mark.parametrize("build", [partial(Classifier, TinyBackbone(), 3, bias=True), joined])
 def test_a_bias_moves_the_logits_and_no_map(x, build):
     classifier, bias = build().eval(), torch.tensor([1.0, -2.0, 3.0])
@@ -43,13 +53,6 @@ def test_a_bias_moves_the_logits_and_no_map(x, build):
         classifier.classifier.bias.copy_(bias)
     torch.testing.assert_close(classifier(x), logits + bias)
     torch.testing.assert_close(cams(classifier, x), maps)
-
-
-def test_a_built_classifier_is_ready_to_use(tiny_backbone, x):
-    classifier = build_classifier(tiny_backbone, 7, "none")
-    assert not classifier.training
-    assert classifier(x).shape == (2, classifier.num_classes) == (2, 7)
-    assert all(parameter.requires_grad for parameter in classifier.parameters())
 
 
 def test_a_logit_does_not_depend_on_the_number_of_cells_and_one_of_a_thousand_decides_but_not_by_the_mean():
@@ -80,9 +83,3 @@ def test_evidence_lies_on_the_finest_grid_and_is_the_sum_over_stages_of_which_ea
     fine = classifier.sides[0](classifier.norms[0](stages[2]))
     torch.testing.assert_close(classifier.evidence(stages), fine)
     assert not torch.allclose(evidence, fine)
-
-
-@pytest.mark.parametrize("stages", [(7,), ()])
-def test_a_stage_that_the_backbone_has_not_is_refused(stages):
-    with pytest.raises(UserError, match=r"cam\.head_stages"):
-        Classifier(TinyBackbone(), 3, head=HeadSettings(stages))

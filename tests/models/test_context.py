@@ -101,17 +101,12 @@ def test_any_order_and_division_among_processes_gives_the_same_bits_and_an_image
     assert torch.equal(whole.bias, shared.bias)
 
 
-def test_a_class_without_confident_cells_on_both_sides_keeps_its_maps(images):
+def test_a_class_without_confident_cells_keeps_its_maps_a_bound_is_not_confident_and_features_may_not_vary(images):
     statistics, unit = gathered(images), images[0][0]
-    for _ in range(2):
-        assert (statistics.solve(SHRINKAGE)(unit, [3]) == 0.5).all()
-        statistics.add(unit, torch.full((1, 6, 7), 0.9), [3], HI, LO)  # all object, no background
-    nothing = ContextStatistics(CLASSES, CHANNELS).solve(SHRINKAGE)
-    assert (nothing(unit, [0, 1]) == 0.5).all()
-
-
-def test_a_cell_at_a_bound_is_not_confident_and_features_may_not_vary(images):
+    statistics.add(unit, torch.full((1, 6, 7), 0.9), [3], HI, LO)  # all object, no background
+    assert (statistics.solve(SHRINKAGE)(unit, [3]) == 0.5).all()
     statistics = ContextStatistics(CLASSES, CHANNELS)
+    assert (statistics.solve(SHRINKAGE)(unit, [0, 1]) == 0.5).all()
     for value in (HI, LO):
         statistics.add(images[0][0], torch.full((1, 6, 7), value, dtype=torch.float64), [0], HI, LO)
     assert not any(tensor.any() for tensor in statistics.tensors())

@@ -53,14 +53,8 @@ def test_outputs_and_all_gradients_are_those_of_torch(options, precision):
     tolerance = {"rtol": 2e-2, "atol": 5e-2} if precision == "bf16" else {"rtol": 1e-4, "atol": 1e-5}
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, **tolerance)
-
-
-def test_frozen_weights_get_no_gradient():
-    _, layer = pair(kernel_size=3, dilation=2, padding=2)
-    layer.requires_grad_(False)
-    x = torch.randn(1, 8, 9, 9, requires_grad=True)
+    layer = pair(**options)[1].requires_grad_(False)
     layer(x).sum().backward()
-    assert x.grad is not None
     assert layer.weight.grad is None
 
 
@@ -75,12 +69,8 @@ def test_other_layers_stay_what_they_are():
     ]
     speed_up_depthwise(nn.Sequential(*layers))
     assert all(type(layer) is nn.Conv2d for layer in layers)
-
-
-def test_the_compact_backbone_has_them():
-    modules = list(build_backbone("efficientnet_lite0", "none").modules())
-    assert sum(type(module) is Depthwise for module in modules) == 13
-    assert sum(type(module) is DepthwiseSame for module in modules) == 3
+    modules = [type(module) for module in build_backbone("efficientnet_lite0", "none").modules()]
+    assert (modules.count(Depthwise), modules.count(DepthwiseSame)) == (13, 3)
 
 
 @pytest.fixture

@@ -8,10 +8,7 @@ from torch import Tensor
 from models.pairs import pair_paths
 from models.random_walk import MOST_WEIGHTS, TRUNCATION, _batches, chebyshev_coefficients, feature_walk, random_walk
 from tests.models.reference import reference
-
-
-def random_maps(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+from tests.models.tiny import random_maps
 
 
 def walk_one(cams: Tensor, edge: Tensor, **options: float) -> Tensor:

@@ -7,14 +7,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from models.pseudo import upsample
-from models.segmenter import (
-    Segmenter,
-    class_probabilities,
-    dice_loss,
-    most_likely,
-    restrict_to,
-    segmentation_loss,
-)
+from models.segmenter import Segmenter, class_probabilities, dice_loss, most_likely, restrict_to, segmentation_loss
 from tests.models.tiny import TinyBackbone, make_image
 from utils.errors import UserError
 

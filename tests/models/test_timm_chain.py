@@ -33,10 +33,7 @@ def vit() -> TimmBackbone:
     return TimmBackbone(VIT).eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [VIT, *(pytest.param(name, marks=pytest.mark.slow) for name in REFUSED)],
-)
+@pytest.mark.parametrize("name", [VIT, *(pytest.param(name, marks=pytest.mark.slow) for name in REFUSED)])
 def test_what_cannot_work_is_refused_with_a_reason_and_three_names_that_work(monkeypatch, name):
     if name == VIT:
         monkeypatch.setattr("models.timm_chain.create", lambda *given, **options: Steps(7))

@@ -8,16 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.timm_cut import (
-    MOST_PREFIX,
-    Stage,
-    Unfit,
-    cut_features,
-    cut_whole,
-    describe,
-    order_of_parameters,
-    watch,
-)
+from models.timm_cut import MOST_PREFIX, Stage, Unfit, cut_features, cut_whole, describe, order_of_parameters, watch
 
 
 def down(channels: int, stride: int) -> nn.Module:

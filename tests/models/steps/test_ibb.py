@@ -62,20 +62,12 @@ def test_each_round_reads_the_sharp_image_blurred_by_the_mean_of_the_rounds_befo
     assert not torch.allclose(rounds[0], rounds[1])
 
 
-def test_the_mean_of_the_rounds_is_reactivated_with_the_features_of_the_sharp_image():
-    classifier, image = tiny_classifier(), make_image()
-    trace = make_method(GradFusion(), PartialReactivation(), BackgroundBlur()).trace(classifier, image, CLASSES)
+def test_blurred_images_are_read_at_their_own_scales_and_the_mean_is_reactivated_with_features_of_the_sharp_image():
+    classifier, image, blur = tiny_classifier(), make_image(), BackgroundBlur(scales=(0.5, 1.5))
+    trace = make_method(GradFusion(), PartialReactivation(), blur).trace(classifier, image, CLASSES)
     (blurred,) = trace.shown["ibb"]
-    once = read(classifier, blurred, CLASSES, gradient_stages=(2, 3), feature_stages=(3,))
+    once = read(classifier, blurred, CLASSES, Views((0.5, 1.5)), gradient_stages=(2, 3), feature_stages=(3,))
     again = PartialReactivation()(GradFusion()(normalise_maps(once.cam), once, None), once, None)
     mean = normalise_maps((trace.maps["prm"] + again) / 2)
     unit = unit_features([read(classifier, image, CLASSES, Views(SCALES), feature_stages=(3,)).features[3]])
     torch.testing.assert_close(trace.maps["ibb"], normalise_maps(mean + reactivate(mean, unit, 0.5, 0.2)))
-
-
-def test_blurred_images_are_read_at_their_own_scales():
-    classifier, image = tiny_classifier(), make_image()
-    trace = make_method(ibb=BackgroundBlur(scales=(0.5, 1.5))).trace(classifier, image, CLASSES)
-    reading = read(classifier, trace.shown["ibb"][0], CLASSES, Views((0.5, 1.5)))
-    mean = (trace.maps["cam"] + normalise_maps(reading.cam)) / 2
-    torch.testing.assert_close(trace.maps["ibb"], normalise_maps(mean))

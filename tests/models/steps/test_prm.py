@@ -47,25 +47,14 @@ def test_reactivation_agrees_with_the_formula(classes, hi, lo):
     assert found.max() <= 1
 
 
-def test_more_rounds_reactivate_what_the_last_one_gave():
+def test_the_first_stages_of_the_strides_are_compared_and_more_rounds_reactivate_what_the_last_one_gave():
     classifier, image = tiny_classifier(), make_image()
-    once, twice = (
-        make_method(GradFusion(), PartialReactivation(rounds=rounds)).trace(classifier, image, CLASSES).maps
-        for rounds in (1, 2)
-    )
-    reading = read(classifier, image, CLASSES, Views(SCALES), feature_stages=(3,))
-    unit = unit_features([reading.features[3]])
+    steps = [PartialReactivation(strides=(4, 16), rounds=rounds) for rounds in (1, 2)]
+    once, twice = (make_method(GradFusion(), step).trace(classifier, image, CLASSES).maps for step in steps)
+    reading = read(classifier, image, CLASSES, Views(SCALES), feature_stages=(1, 3))
+    unit = unit_features([reading.features[1], reading.features[3]])
     expected = once["gfm"]
     for maps in (once, twice):
         expected = normalise_maps(expected + reactivate(expected, unit, 0.5, 0.2))
         torch.testing.assert_close(maps["prm"], expected)
     assert not torch.allclose(once["prm"], twice["prm"])
-
-
-def test_the_stages_compared_are_the_first_of_their_strides():
-    classifier, image = tiny_classifier(), make_image()
-    found = make_method(prm=PartialReactivation(strides=(4, 16)))(classifier, image, CLASSES)
-    reading = read(classifier, image, CLASSES, Views(SCALES), feature_stages=(1, 3))
-    cam = normalise_maps(reading.cam)
-    unit = unit_features([reading.features[1], reading.features[3]])
-    torch.testing.assert_close(found, normalise_maps(cam + reactivate(cam, unit, 0.5, 0.2)))
