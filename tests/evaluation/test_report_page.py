@@ -106,8 +106,7 @@ def test_a_page_stays_below_its_bound_and_is_written_again_only_after_a_change(e
 
 def test_while_a_network_is_trained_the_page_follows_its_losses_once_a_minute(evaluated, monkeypatch):
     cfg, run = evaluated
-    drawn = []
-    draw = report_page.training_gallery
+    drawn, draw = [], report_page.training_gallery
     monkeypatch.setattr(report_page, "training_gallery", lambda *known: drawn.append(1) or draw(*known))
     monkeypatch.setattr(report_page, "validation_gallery", lambda *_: pytest.fail("the truth was asked for"))
     run.after_epoch = keep_report_page(STAGES, cfg, run)

@@ -51,8 +51,8 @@ def test_a_list_is_read_once_and_again_when_a_mask_has_changed_or_is_gone(tmp_pa
 
 
 def test_validation_images_that_were_trained_on_are_told_and_other_classes_refused(tmp_path, caplog, monkeypatch):
+    document = coco("1.png", "2.png")
     for name in ("train", "val"):
-        document = coco("1.png", "2.png")
         put_json(tmp_path, f"annotations/instances_{name}.json", document)
         put(tmp_path / name, "1.png", "2.png")
     shutil.copy(tmp_path / "train/1.png", tmp_path / "val/2.png")

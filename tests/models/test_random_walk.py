@@ -96,28 +96,23 @@ def test_no_classes_half_precision_input_and_inputs_are_left_alone():
     assert torch.equal(edge, before[1])
 
 
-@pytest.mark.parametrize("power", [0, 1, 2, 7, 16, 256])
-def test_polynomial_is_the_power_and_short(power: int):
-    coefficients = chebyshev_coefficients(power)
+def test_polynomial_is_the_power_and_short():
     x = np.linspace(-1, 1, 2001)
-    assert np.abs(np.polynomial.chebyshev.chebval(x, coefficients) - x**power).max() <= 2 * TRUNCATION
-    assert min(coefficients) >= 0
-    assert sum(coefficients) == pytest.approx(1, abs=1e-12)
-    assert len(coefficients) <= min(power + 1, 84)
+    for power in (0, 1, 2, 7, 256):
+        coefficients = chebyshev_coefficients(power)
+        assert np.abs(np.polynomial.chebyshev.chebval(x, coefficients) - x**power).max() <= 2 * TRUNCATION
+        assert min(coefficients) >= 0
+        assert sum(coefficients) == pytest.approx(1, abs=1e-12)
+        assert len(coefficients) <= min(power + 1, 84)
 
 
-class TestFeatureWalk:
-    def test_is_its_formula(self):
-        maps, unit = random_maps(2, 5, 7), torch.nn.functional.normalize(random_maps(6, 5, 7, seed=1) - 0.3, dim=0)
-        features, walked = unit.flatten(1), maps.flatten(1)
-        similarity = (features.T @ features).clamp_min(0) ** 4
-        for _ in range(3):
-            walked = 0.7 * walked @ (similarity / similarity.sum(dim=1, keepdim=True)).T + 0.3 * maps.flatten(1)
+def test_a_walk_over_features_is_its_formula_in_any_chunks_and_finite_without_features(monkeypatch):
+    maps, unit = random_maps(2, 5, 7), torch.nn.functional.normalize(random_maps(6, 5, 7, seed=1) - 0.3, dim=0)
+    features, walked = unit.flatten(1), maps.flatten(1)
+    similarity = (features.T @ features).clamp_min(0) ** 4
+    for _ in range(3):
+        walked = 0.7 * walked @ (similarity / similarity.sum(dim=1, keepdim=True)).T + 0.3 * maps.flatten(1)
+    for chunk in (2**22, 200):
+        monkeypatch.setattr("models.random_walk.CHUNK", chunk)
         torch.testing.assert_close(feature_walk(maps, unit, power=4, steps=3, keep=0.7).flatten(1), walked)
-
-    def test_chunks_do_not_show_and_cells_without_features_stay_finite(self, monkeypatch: pytest.MonkeyPatch):
-        maps, unit = random_maps(2, 9, 7), torch.nn.functional.normalize(random_maps(6, 9, 7, seed=1), dim=0)
-        whole = feature_walk(maps, unit)
-        monkeypatch.setattr("models.random_walk.CHUNK", 200)
-        torch.testing.assert_close(feature_walk(maps, unit), whole)
-        assert feature_walk(maps, torch.zeros(3, 9, 7)).isfinite().all()
+    assert feature_walk(maps, torch.zeros(3, 5, 7)).isfinite().all()

@@ -33,12 +33,6 @@ def two_colours() -> tuple[Tensor, Tensor]:
     return colours[right.long()].permute(2, 0, 1).contiguous(), right
 
 
-def soft_edge(column: float, softness: float = 4.0) -> Tensor:
-    """Probabilities (2, H, W) whose boundary is blurred and lies at `column` instead of the colour edge."""
-    right = torch.sigmoid((torch.arange(WIDTH) - column + 0.5) / softness).expand(HEIGHT, WIDTH)
-    return torch.stack([1 - right, right])
-
-
 def assert_probabilities(refined: Tensor, like: Tensor) -> None:
     assert refined.shape == like.shape
     assert refined.dtype == torch.float32
@@ -59,7 +53,8 @@ def test_the_boundary_moves_to_the_colour_edge(refine):
     """Probabilities whose boundary lies beside the edge of the colours are refined to one on it."""
     image, truth = two_colours()
     for column in (EDGE - 6, EDGE + 6):
-        probabilities = soft_edge(column)
+        right = torch.sigmoid((torch.arange(WIDTH) - column + 0.5) / 4).expand(HEIGHT, WIDTH)
+        probabilities = torch.stack([1 - right, right])
         refined = refine(image, probabilities)
         assert_probabilities(refined, probabilities)
         before, after = (((p[1] > 0.5) & truth).sum() / ((p[1] > 0.5) | truth).sum() for p in (probabilities, refined))

@@ -66,11 +66,12 @@ def test_every_preset_is_what_the_file_says_and_any_values_come_back(tmp_path, m
     mapping = 'data.mask_values={0: background, 255: yes, "#ff0000": true}'
     classes = "data.classes=['off', yes, true, '1', 7, 'ä: b', '#c']"
     monkeypatch.setenv("HOME", str(tmp_path))
-    homes = [f"{key}=~/x" for key in ("run", "checkpoint", "data.root", "data.val_list", "model.weights")]
-    cfg = load_config(
-        FILE, "demo", ["cam.weight_decay=1e-5", mapping, classes, "data.labels=''", "cam.flip=no", *homes]
-    )
-    found = (cfg.run, cfg.checkpoint, cfg.data.root, cfg.data.val_list, cfg.model.weights)
+    lists = ("data.root", "data.labels", "data.train_list", "data.val_list")
+    homes = [f"{key}=~/x" for key in ("run", "checkpoint", "model.weights", *lists)]
+    given = ["cam.weight_decay=1e-5", mapping, classes, "data.seed_list=''", "cam.flip=no"]
+    cfg = load_config(FILE, "demo", [*given, *homes])
+    data = cfg.data
+    found = (cfg.run, cfg.checkpoint, cfg.model.weights, data.root, data.labels, data.train_list, data.val_list)
     assert set(found) == {f"{tmp_path}/x"}
     assert cfg.data.mask_values == {"0": "background", "255": "yes", "#ff0000": "true"}
     assert cfg.data.classes == ("off", "yes", "true", "1", "7", "ä: b", "#c")
@@ -106,10 +107,9 @@ def test_settings_of_earlier_versions_are_read_where_they_mean_something(caplog)
 
 
 def test_a_threshold_that_is_set_by_hand_is_not_found():
-    own = load_config("config.yaml", "folder")
+    own, by_hand = load_config(FILE, "folder"), ["pseudo.threshold=0.4"]
     assert own.pseudo.find_threshold
-    by_hand = ["pseudo.threshold=0.4"]
-    for cfg in (load_config("config.yaml", "folder", by_hand), override(own, by_hand)):
+    for cfg in (load_config(FILE, "folder", by_hand), override(own, by_hand)):
         assert (cfg.pseudo.threshold, cfg.pseudo.find_threshold) == (0.4, False)
     assert override(own, ["pseudo.threshold=0.4", "pseudo.find_threshold=true"]).pseudo.find_threshold
     assert override(own, ["pseudo.refine=none"]).pseudo.find_threshold

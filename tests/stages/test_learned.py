@@ -135,8 +135,8 @@ def test_objects_nowhere_or_everywhere_are_warned_of(tmp_path, monkeypatch, side
     index = Index(NAMES, tuple(Record(name, tmp_path / f"{name}.jpg", (0,) if name > "a" else ()) for name in "abcd"))
     drawn = torch.nn.functional.one_hot(torch.from_numpy(mask).long(), 3).permute(2, 0, 1)[None].float()
     monkeypatch.setattr("stages.learned.cell_probabilities", lambda *_: drawn)
-    cfg, compute = override(Config(), ["workers=0"]), Compute(torch.device("cpu"))
-    drawing = mask_warnings(cfg, index, tiny_classifier(), compute)
+    cfg = override(Config(), ["workers=0"])
+    drawing = mask_warnings(cfg, index, tiny_classifier(), Compute(torch.device("cpu")))
     of_seeds = pseudo_warnings(index, tmp_path)
     for found, what, says in ((of_seeds, "pseudo masks", of_masks), (drawing, "images", of_network)):
         assert len(found) == bool(says)

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from models.affinity import AffinityNet, boundary, displacement
-from models.classifier import Classifier
 from models.segmenter import Segmenter
 from stages.config import Config
 from stages.networks import load_affinity, load_classifier, load_network, save_network
@@ -22,15 +21,8 @@ pytestmark = pytest.mark.usefixtures("tiny_backbone")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of each kind."""
-    torch.manual_seed(0)
     folder, backbone = tmp_path_factory.mktemp("networks"), TinyBackbone()
-    networks = {
-        "classifier": Classifier(backbone, 3),
-        "segmenter": Segmenter(backbone, 4),
-        "affinity": AffinityNet(backbone),
-    }
-    for kind, network in networks.items():
+    for kind, network in (("segmenter", Segmenter(backbone, 4)), ("affinity", AffinityNet(backbone))):
         save_network(folder / f"{kind}.pth", kind, network, CLASSES, SETTINGS, {})
     return folder
 
@@ -53,7 +45,7 @@ def test_an_affinity_network_comes_back_with_the_branches_that_it_had(tmp_path, 
     assert (checkpoint.kind, checkpoint.class_names, checkpoint.figures) == ("affinity", CLASSES, {"neg": 0.2})
 
 
-def test_a_checkpoint_of_another_kind_is_told(folder):
+def test_a_checkpoint_of_another_kind_or_whose_weights_do_not_fit_is_told(folder, tmp_path):
     knows = "an affinity network, which knows boundaries and no .*expected a seg.* or a classifier"
     for load, kind, message in (
         (load_classifier, "affinity", "an affinity network, expected a classifier, such as the one that stage cam"),
@@ -62,9 +54,6 @@ def test_a_checkpoint_of_another_kind_is_told(folder):
     ):
         with pytest.raises(UserError, match=rf"{kind}\.pth holds {message}"):
             load(folder / f"{kind}.pth")
-
-
-def test_weights_that_do_not_fit_and_kinds_that_nobody_knows(folder, tmp_path):
     checkpoint = load_checkpoint(folder / "affinity.pth")
     state = {name: values for name, values in checkpoint.state.items() if name != "fc_edge2.0.weight"}
     save_checkpoint(tmp_path / "part.pth", replace(checkpoint, state=state))

@@ -17,12 +17,10 @@ from stages.threshold import (
     Choice,
     choose,
     choose_threshold,
-    draw_thresholds,
     find_threshold,
     separating_value,
     with_found_threshold,
 )
-from utils.files import write_json
 from utils.run import Run
 
 SIZE = (160, 160)
@@ -119,39 +117,26 @@ def index(tmp_path) -> Index:
     return Index(("cat",), tuple(records))
 
 
-def test_seed_files_give_what_their_maps_give_and_it_is_used_where_it_is_asked_for(index, tmp_path, caplog):
-    assert find_threshold(index, tmp_path).threshold == found(blob(0.8, around=0.3)).threshold
+def test_it_is_used_where_it_is_asked_for_lower_where_masks_are_refined_and_shown_on_a_sheet(index, tmp_path, caplog):
     asked = override(Config(), ["pseudo.find_threshold=true", "pseudo.threshold=0.25"])
-    assert with_found_threshold(asked, tmp_path).pseudo.threshold == 0.25
+    assert with_found_threshold(asked, tmp_path / "run").pseudo.threshold == 0.25
     assert "threshold.json" in caplog.text
-    write_json(tmp_path / "threshold.json", {"threshold": 0.7, "reason": ""})
-    assert with_found_threshold(asked, tmp_path).pseudo.threshold == 0.7
-    assert with_found_threshold(Config(), tmp_path).pseudo.threshold == Config().pseudo.threshold
-
-
-def test_maps_are_cut_lower_where_masks_are_refined(index, tmp_path):
+    bands, records = np.stack([np.full(SIZE, 40 * number, np.uint8) for number in range(1, 7)]), []
     for record in index.records:
-        Image.new("RGB", SIZE[::-1]).save(record.image)
-    cuts = {}
+        image = tmp_path / f"{record.name}.tif"
+        tifffile.imwrite(image, bands, photometric="minisblack")
+        records.append(replace(record, image=image, pixels=PixelRule((0, 255), (6, 1, 3))))
+    index, cuts = Index(index.class_names, tuple(records)), {}
     for refine in ("none", "par"):
         cfg = override(Config(), ["pseudo.find_threshold=true", f"pseudo.refine={refine}", f"run={tmp_path / 'run'}"])
         changed, kept, _ = choose_threshold(cfg, Run(cfg), index, tmp_path)
         cuts[refine] = changed.pseudo.threshold
         assert with_found_threshold(cfg, tmp_path / "run").pseudo.threshold == kept["threshold"] == cuts[refine]
+    sheet = np.asarray(Image.open(tmp_path / "run/threshold.jpg"), np.int16).reshape(-1, 3)
+    assert (np.abs(sheet - (240, 40, 120)).max(axis=1) < 12).mean() > 0.1, "bands 6, 1 and 3 as red, green and blue"
     given = override(cfg, ["pseudo.find_threshold=false", "pseudo.threshold=0.2"])
     choose_threshold(given, Run(given), index, tmp_path)  # infer.py with the classifier, whose settings are the former
     assert with_found_threshold(cfg, tmp_path / "run").pseudo.threshold == 0.2
-    assert cuts["none"] == find_threshold(index, tmp_path).threshold
+    assert with_found_threshold(Config(), tmp_path / "run").pseudo.threshold == Config().pseudo.threshold
+    assert cuts["none"] == find_threshold(index, tmp_path).threshold == found(blob(0.8, around=0.3)).threshold
     assert cuts["par"] == pytest.approx(0.9 * cuts["none"], abs=1e-3)
-
-
-def test_the_sheet_reads_images_by_the_rule_of_their_data_set(index, tmp_path):
-    bands = np.stack([np.full(SIZE, 40 * number, np.uint8) for number in range(1, 7)])
-    records = []
-    for record in index.records:
-        image = tmp_path / f"{record.name}.tif"
-        tifffile.imwrite(image, bands, photometric="minisblack")
-        records.append(replace(record, image=image, pixels=PixelRule((0, 255), (6, 1, 3))))
-    draw_thresholds(Config(), tmp_path / "sheet.jpg", Index(index.class_names, tuple(records)), tmp_path)
-    sheet = np.asarray(Image.open(tmp_path / "sheet.jpg"), np.int16).reshape(-1, 3)
-    assert (np.abs(sheet - (240, 40, 120)).max(axis=1) < 12).mean() > 0.1, "bands 6, 1 and 3 as red, green and blue"
