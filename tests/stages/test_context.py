@@ -1,5 +1,7 @@
 """Stages context and remove, from the seeds of a finished tiny run on: what they write, redo, and leave out."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -38,6 +40,7 @@ def test_the_classifier_learns_its_context_and_stays_what_it_is_and_one_without_
     state = taught.state_dict()
     for name, tensor in plain.state_dict().items():
         assert torch.equal(state[name], tensor)
+    shutil.copy(finished.run / "classifier.pth", tmp_path / "context.pth")
     with pytest.raises(UserError, match=r"context\.pth holds a classifier without context; run stage"):
         open_context(load_config(None), tmp_path, plain)
 
