@@ -93,5 +93,5 @@ def test_the_refiner_of_confident_labels_gets_both_cuts_as_probabilities():
     torch.testing.assert_close(both.sum(dim=1), torch.ones(2, 1, 2))
     torch.testing.assert_close(both[:, :, 0, 1], torch.tensor([[0.7, 0.15, 0.15], [0.15, 0.15, 0.7]]))
     # As published: a refinement that removes an object only in the low cut leaves it confident.
-    swapped = confident_labels(maps, classes, refiner=lambda p: torch.stack([p[0], p[1].roll(1, dims=0)]))
+    swapped = confident_labels(maps, classes, refiner=lambda p: torch.stack([p[0], p[1].roll(-1, dims=0)]))
     assert swapped[0, 0] == 1
