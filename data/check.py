@@ -30,7 +30,7 @@ from data.dataset import NoTruth, Record
 from data.hints import open_hints
 from data.index import class_palette, open_index
 from data.inspection import Findings, inspect, judge_all, other_classes, records_of, same_content, spread
-from data.recipe import fitting_preset
+from data.recipe import READ_AT, fitting_preset
 from data.settings import DataConfig, load_data_config
 from utils.config_file import add_setting_options
 from utils.errors import UserError, run_script, script_parser
@@ -97,7 +97,7 @@ def check(cfg: DataConfig) -> Findings:
     if cfg.data.recipe == "auto" and cfg.data.train_list in findings.lists:
         fit = fitting_preset(findings.lists[cfg.data.train_list])
         asks = "training asks the features of the network, too, and tells if these choose otherwise"
-        findings.notes.append(f"{fit}; {asks}")
+        findings.notes.append(f"{fit.message(READ_AT[fit.preset])}; {asks}")
     if numbered := [name for name in findings.class_names if not _can_be_drawn(name)]:
         why = f"because no font here has the letters of {', '.join(numbered)}"
         remedy = "install one, for example: apt-get install fonts-noto-cjk"

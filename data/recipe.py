@@ -31,12 +31,14 @@ class Fit:
 
     preset: str
     why: str
-    long_side: int  # of the images, the median
+    long_side: int  # of the images, the median; 0 where none can be read
 
-    def __str__(self) -> str:
+    def message(self, sides: Sides) -> str:
+        """Preset and reason, for images that networks see at these sizes."""
         used = f"of preset '{self.preset}'" if self.preset else "for photographs"
         other = "" if self.preset else f"; for textures and tiny objects: --preset {INSPECTION}"
-        return f"{self.why}: the settings {used} are used{other}{what_sizes_mean(self.long_side, self.preset)}"
+        sizes = what_sizes_mean(self.long_side, sides) if self.long_side else ""
+        return f"{self.why}: the settings {used} are used{other}{sizes}"
 
     def instead(self, preset: str, why: str) -> "Fit":
         """Another preset, for another reason beside the first."""
@@ -59,7 +61,7 @@ def fitting_preset(index: Index) -> Fit:
     colours = f"{100 * without_colour:.0f} % of {len(colourless)} images have no colour"
     names = ", ".join(index.class_names[:NAMES]) + (", ..." if len(index.class_names) > NAMES else "")
     shown = f"{colours}, and {100 * empty:.0f} % of all show none of the classes ({names})"
-    return Fit(preset, shown, int(np.median(long_sides or [READ_AT[preset].max_side])))
+    return Fit(preset, shown, int(np.median(long_sides or [0])))
 
 
 def has_no_colour(image: Image.Image) -> bool:
@@ -72,9 +74,9 @@ def has_no_colour(image: Image.Image) -> bool:
     return bool(variance < ONE_COLOUR**2)
 
 
-def what_sizes_mean(long_side: int, preset: str) -> str:
-    """What to say of images with this long side under a preset of `READ_AT`; empty where there is nothing."""
-    seen = READ_AT[preset].longest(long_side)
+def what_sizes_mean(long_side: int, sides: Sides) -> str:
+    """What to say of images with this long side that networks see at these sizes; empty where there is nothing."""
+    seen = sides.longest(long_side)
     if seen > long_side:
         return f". The images are small (long side {long_side}) and are enlarged to {seen} before a network reads them"
     if long_side < LARGE * seen:

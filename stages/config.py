@@ -5,6 +5,7 @@ cfg = load_config("config.yaml", preset="voc12", overrides=["data.root=/data/VOC
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,21 @@ def load_config(path: str | Path | None, preset: str | None = None, overrides: S
 def load_fitting_config(
     path: str | Path | None, preset: str | None = None, overrides: Sequence[str] = ()
 ) -> tuple[Config, str]:
-    """`load_config`, with the preset that fits the training list where `data.recipe` is auto; and why, for the log."""
+    """`load_config`, with the preset that fits the training list where `data.recipe` is auto; and why, for the log.
+
+    What the named preset says of the data and the machine is kept.
+    """
     cfg = load_config(path, preset, overrides)
     if cfg.data.recipe != "auto":
         return cfg, ""
+
+    def fitted(name: str) -> Config:
+        kept = {key: getattr(cfg, key) for key in (*MACHINE, "seed")}
+        return replace(load_config(path, name, overrides), data=replace(cfg.data, recipe="named"), **kept)
+
     fit = from_main(lambda: fit_of(cfg, open_index(cfg.data, cfg.data.train_list)))
-    if fit.preset:
-        cfg = load_config(path, fit.preset, [f"run={cfg.run}", *overrides])
-    return cfg, str(fit)
+    fitting = fitted(fit.preset) if fit.preset else cfg
+    return fitting, fit.message(fitting.segmenter)
 
 
 def check_choices(cfg: Config) -> None:

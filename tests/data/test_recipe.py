@@ -9,6 +9,7 @@ from PIL import Image
 from data.index import open_index
 from data.recipe import INSPECTION, READ_AT, Fit, fitting_preset, has_no_colour, what_sizes_mean
 from data.settings import DataSettings
+from data.transforms import AS_IS
 from stages.config import load_config, load_fitting_config
 from tests.project import ROOT
 
@@ -35,8 +36,9 @@ def test_the_preset_follows_from_colours_and_from_images_of_nothing(tmp_path, co
     root = make(tmp_path, colour, background)
     fit = fit_of(root)
     assert fit.preset == preset
-    assert f"{0 if colour else 100} % of" in str(fit)
-    assert "none of the classes (cat, dog): the settings" in str(fit)
+    message = fit.message(READ_AT[preset])
+    assert f"{0 if colour else 100} % of" in message
+    assert "none of the classes (cat, dog): the settings" in message
     (root / "cat" / "cat0.jpg").write_bytes(b"no image")
     assert fit_of(root).preset == preset  # a damaged image does not decide
 
@@ -57,6 +59,19 @@ def test_folder_takes_the_settings_of_the_preset_that_fits_and_keeps_what_was_se
     assert load(coloured, "folder")[0].head != inspection.head
 
 
+def test_an_edited_preset_keeps_its_data_and_the_sizes_that_were_set_are_told(tmp_path):
+    """Whoever writes the own folder into the preset has it also where another preset fits."""
+    root, text = make(tmp_path / "grey", colour=False), (ROOT / "config.yaml").read_text(encoding="utf-8")
+    own = text.replace("recipe: auto, root: data/images", f"recipe: auto, root: {root}")
+    (tmp_path / "own.yaml").write_text(
+        own.replace("run: runs/folder", "run: runs/folder\n    seed: 3"), encoding="utf-8"
+    )
+    cfg, reason = load_fitting_config(tmp_path / "own.yaml", "folder", ["segment.min_side=64", "model.weights=none"])
+    assert (cfg.data.root, cfg.data.recipe, cfg.seed) == (str(root), "named", 3)
+    assert INSPECTION in reason
+    assert "enlarged to 64 " in reason
+
+
 def test_shades_of_one_colour_are_no_colours():
     """Grey and tinted images, also after JPEG; a photograph of two colours has some."""
     for tint in ((1, 1, 1), (1, 0.8, 0.55), (0.5, 0.4, 0.9)):
@@ -70,11 +85,12 @@ def test_shades_of_one_colour_are_no_colours():
 
 
 def test_sizes_are_told_where_they_are_unusual_as_the_presets_do():
-    for preset in ("", INSPECTION):
-        assert "enlarged to 320" in what_sizes_mean(200, preset)
-        assert {what_sizes_mean(long_side, preset) for long_side in (320, 500, 890)} == {""}
-    assert "less than about 71 pixels" in what_sizes_mean(4000, "")
-    assert "less than about 62 pixels" in what_sizes_mean(4000, INSPECTION)
+    for sides in READ_AT.values():
+        assert "enlarged to 320" in what_sizes_mean(200, sides)
+        assert {what_sizes_mean(long_side, sides) for long_side in (320, 500, 890)} == {""}
+    assert "less than about 71 pixels" in what_sizes_mean(4000, READ_AT[""])
+    assert "less than about 62 pixels" in what_sizes_mean(4000, READ_AT[INSPECTION])
+    assert what_sizes_mean(4000, AS_IS) == ""
     for preset, read_at in READ_AT.items():
         cfg = load_config(ROOT / "config.yaml", preset or "folder")
         assert (cfg.segmenter.min_side, cfg.segmenter.max_side) == (read_at.min_side, read_at.max_side)

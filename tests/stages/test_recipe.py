@@ -62,7 +62,7 @@ def test_features_decide_where_they_are_clear_and_colours_elsewhere(
     monkeypatch.setattr(stages.recipe, "early_share", lambda cfg, index: share)
     fit = fit_of(*settings(tmp_path, colour))
     assert fit.preset == preset
-    assert ("but the classes differ by" in str(fit)) == (share is not None and colour == (preset == INSPECTION))
+    assert ("but the classes differ by" in fit.why) == (share is not None and colour == (preset == INSPECTION))
 
 
 def test_what_features_know_is_found_once_for_the_same_images_and_labels(tmp_path, tiny_backbone, monkeypatch):
