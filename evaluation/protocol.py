@@ -80,8 +80,9 @@ def about_run(cfg: Config, folder: str) -> dict[str, Any]:
 def evaluate_run(folder: Path, cfg: Config, stages: Sequence[Stage]) -> dict[str, Evaluation]:
     """Seeds and pseudo masks of a finished run on their published list, segmentation on the validation list.
 
-    Without a published list, or without all of its files, seeds are evaluated on the run's own list. A run whose files
-    were made with other settings than its own, or of other images or labels, is a `UserError`; `stages` are all.
+    Without a published list, or without all of its files, seeds are evaluated on the run's own list; where this has not
+    all masks, and there is a validation list, they are left out. A run whose files were made with other settings than
+    its own, or of other images or labels, is a `UserError`; `stages` are all.
     """
     if not (folder / RUN_RECORD).is_file():
         raise UserError(f"{folder} is no run folder: it has no {RUN_RECORD}; expected a folder that train.py wrote")
@@ -102,6 +103,10 @@ def evaluate_run(folder: Path, cfg: Config, stages: Sequence[Stage]) -> dict[str
     titles = {SEEDS: "seeds"} | {step.folder: f"seeds + {step.title}" for step in used_steps(own)}
     for name, title in (titles | {PSEUDO: "pseudo masks"}).items():
         list_name, index = _list_of(folder / name, ".png" if name == PSEUDO else ".npz", cfg)
+        if cfg.data.val_list and (without := index.without_truth()):
+            none = f"{len(without)} of the {len(index)} images of list '{list_name}' have no mask"
+            logger.warning("%s: left out, because %s", folder / name, none)
+            continue
         about = {"labels": "given"} | about_list(cfg, list_name, len(index)) | about_run(own, name)
         if name == PSEUDO:
             found[title] = evaluate_masks(index, folder / name, cfg.workers, **about)

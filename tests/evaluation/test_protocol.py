@@ -100,3 +100,18 @@ def test_a_run_whose_files_are_of_other_settings_or_labels_or_are_not_whole_is_n
     ended = call("evaluate", "--run", copied, *moved)
     command = f"python train.py --config {copied / 'config.yaml'} --run {copied}"
     assert (ended.code, command in ended.err) == (2, True), ended.err
+
+
+def test_what_has_no_truth_for_all_its_images_is_left_out_and_the_network_is_evaluated(project):
+    """Own images have masks for a few images."""
+    masks = project.folder / "voc/SegmentationClass"
+    sorted(masks.glob("train_*.png"))[0].unlink()
+    words = ("--run", project.run, "--set", f"data.root={project.folder / 'voc'}")
+    ended = call("evaluate", *words, "--json", project.folder / "f.json").well()
+    figures = json.loads((project.folder / "f.json").read_text())
+    titles = [title for title in figures if title.split()[0] in ("seeds", "pseudo", "segmentation,")]
+    assert titles == ["segmentation, given labels"]  # those of the first evaluation stand by themselves
+    assert f"{project.run / 'pseudo'}: left out, because 1 of the " in ended.err
+    assert "mIoU" in ended.out
+    ended = call("evaluate", *words, "--set", "data.val_list=")
+    assert (ended.code, "evaluation needs one for each image of the list" in ended.err) == (2, True), ended.err
