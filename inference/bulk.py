@@ -205,8 +205,8 @@ class _Work:
             what = f"not one image can be read ({len(unreadable)} tried)"
             raise UserError(f"--input {sources[0]}: {what}; give other files. The first: {unreadable[0]['reason']}")
         publish(self.output, report, done, self.values)
-        known = {self.output / file_of(job.image, DONE) for job in jobs}
-        others = sum(path not in known for path in (self.output / DONE).rglob("[!.]*.json"))
+        known = {self.output / file_of(job.image, MASKS) for job in jobs}
+        others = sum(path not in known for path in (self.output / MASKS).rglob("[!.]*.png"))
         new = sum(not job.unreadable for job in todo)
         return Summary(new, len(entries) - new, seconds, unreadable, others, entries)
 

@@ -5,8 +5,10 @@ from pathlib import Path
 import imageio.v2 as imageio
 import numpy as np
 import pytest
+from PIL import Image
 
 from data.pixels import LIMIT
+from inference.bulk import predict_images
 from inference.video import predict_video, video_names
 from tests.inference.stub import Stub
 from utils.errors import UserError
@@ -48,6 +50,14 @@ def test_frames_rate_and_size_stay_and_masks_lie_over_them(clip, tmp_path):
         change = np.abs(frame.astype(int) - before).mean(axis=(1, 2))
         assert change[:20].min() > 10  # the stub's mask is the upper half
         assert change[30:].max() < 6
+
+
+def test_a_video_is_no_mask_of_an_image_of_another_input(clip, tmp_path):
+    predict_video(clip, tmp_path / "out", Red())
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((30, 40, 3), 90, np.uint8)).save(tmp_path / name / f"{name}.png")
+    assert [predict_images(tmp_path / name, tmp_path / "out", Red()).others for name in ("one", "two")] == [0, 1]
 
 
 def test_an_odd_size_gets_a_line_more(tmp_path):
