@@ -55,11 +55,17 @@ def compress(path: Path) -> None:
 
 
 def portable(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings without folders and devices; of `model.weights`, only the name of the file."""
+    """Settings without folders and devices; of `model.weights` and of files of the data, only the name of the file."""
     defaults = Config().to_dict()
-    data = config["data"] | {"root": defaults["data"]["root"]}
+    data = {key: _without_folder(value) for key, value in config["data"].items()} | {"root": defaults["data"]["root"]}
     model = config["model"] | {"weights": Path(config["model"]["weights"]).name}
     return config | {name: defaults[name] for name in MACHINE} | {"data": data, "model": model}
+
+
+def _without_folder(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_without_folder(each) for each in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 if __name__ == "__main__":
