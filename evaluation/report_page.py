@@ -61,8 +61,10 @@ def write_report_page(
     damaged = "report" in run.stages and not (figures and chosen)
     figures = figures if "report" in run.stages and not damaged else {}
     fresh = bool(figures) and run.stages["report"]["finished"] >= max(row["finished"] for row in run.stages.values())
-    if images is None:
-        images = validation_gallery(cfg, run, figures, chosen) if fresh else training_gallery(cfg, run)
+    listed = next((row["evaluated"]["list"] for row in figures.values()), "")  # of a former command, if it was skipped
+    if images is None and fresh and listed == cfg.data.val_list:
+        images = validation_gallery(cfg, run, figures, chosen)
+    images = images or training_gallery(cfg, run)
     skipped = {stage.name: reason for stage in stages if (reason := stage.skip(cfg)) is not None}
     missing = [stage.name for stage in stages if stage.name not in skipped and stage.name not in run.stages]
     stale = stale_stages(stages, cfg, run, skipped, data)
@@ -70,12 +72,10 @@ def write_report_page(
     learned = "image-level labels only" if not cfg.data.hints else f"image-level labels, and hints of {cfg.data.hints}"
     intro = [f"{network}; trained on list {cfg.data.train_list} with {learned}."]
     if figures:
-        intro.append(f"Evaluated on list {cfg.data.val_list}, {chosen['images']} images.")
+        intro.append(f"Evaluated on list {listed}, {chosen['images']} images.")
     if missing:
-        intro.append(
-            f"This run is not complete. Still to come: {', '.join(missing)}. The page is written anew after each "
-            "stage, and while a network is trained."
-        )
+        after = "The page is written anew after each stage, and while a network is trained."
+        intro.append(f"This run is not complete. Still to come: {', '.join(missing)}. {after}")
     if stale:
         what = f"The output of {', '.join(stale)} is not what these settings and data give: see 'Stages'."
         intro.append(f"{what} train.py without --stages makes it again.")

@@ -71,6 +71,14 @@ def test_a_run_that_goes_on_shows_what_is_there_and_reads_no_truth(evaluated, mo
     assert len(written(cfg, run).items) > 0
 
 
+def test_figures_are_said_to_be_of_their_own_list_and_images_of_another_one_are_not_shown_as_theirs(evaluated):
+    cfg, run = evaluated
+    for other in ("train", ""):  # the report was skipped since, or not asked for
+        page = written(cfg.changed("data", val_list=other), run)
+        assert "Evaluated on list val, 10 images." in page.text
+        assert "truth" not in layers(page)
+
+
 def test_stages_made_with_other_settings_or_before_what_they_build_upon_are_named(evaluated):
     cfg, run = evaluated
     made_by = next(stage for stage in STAGES if stage.name == "cam").settings(cfg.changed("cam", epochs=77))
