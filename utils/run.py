@@ -100,6 +100,7 @@ class Run:
         os.sync()
         barrier()
         entry = self.begun | entry
+        self.stages.pop(stage, None)  # the stage that has ended last is the last one
         self.stages[stage] = from_main(lambda: entry | {"finished": time.time(), "made_with": self.made_with})
         self._write_stages()
         if is_main():

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import utils.code_digest
+import utils.run
 from evaluation.stages import pipeline
 from stages.config import Config, load_config, override
 from tests.project import refused
@@ -252,6 +253,15 @@ def test_a_record_that_cannot_be_read_is_a_users_matter(toys):
     for content in ("", "[]", "\x00", "[" * 100_000, *entries):
         (toys.folder / "run" / "stages.json").write_text(content)
         refused(r"stages\.json .*delete it", toys)
+
+
+def test_a_clock_that_is_set_back_publishes_no_earlier_network(toys, monkeypatch):
+    clock = iter(range(2_000_000_000, 1_000_000_000, -1000))
+    monkeypatch.setattr(utils.run.time, "time", lambda: float(next(clock)))
+    toys()
+    assert (toys.folder / "out" / "best.pth").read_text() == "d"
+    toys(redo=("a",), only=("a",))
+    assert (toys.folder / "out" / "best.pth").read_text() == "a"
 
 
 def test_the_network_trained_last_is_published(toys):
