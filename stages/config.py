@@ -48,7 +48,7 @@ def load_fitting_config(
 ) -> tuple[Config, str]:
     """`load_config`, with the preset that fits the training list where `data.recipe` is auto; and why, for the log.
 
-    What the named preset says of the data and the machine is kept.
+    What the named preset says of the data and the machine is kept. The choice holds for the settings of the run.
     """
     cfg = load_config(path, preset, overrides)
     if cfg.data.recipe != "auto":
@@ -59,7 +59,7 @@ def load_fitting_config(
         return replace(load_config(path, name, overrides), data=replace(cfg.data, recipe="named"), **kept)
 
     fit = from_main(lambda: fit_of(cfg, open_index(cfg.data, cfg.data.train_list)))
-    fitting = fitted(fit.preset) if fit.preset else cfg
+    fitting = fitted(fit.preset) if fit.preset else cfg.changed("data", recipe="named")
     return fitting, fit.message(fitting.segmenter)
 
 

@@ -59,6 +59,15 @@ def test_folder_takes_the_settings_of_the_preset_that_fits_and_keeps_what_was_se
     assert load(coloured, "folder")[0].head != inspection.head
 
 
+def test_the_settings_of_a_run_do_not_choose_again_when_its_data_change(tmp_path):
+    """`evaluate.py --run` says to train by them where labels have changed, and they have no presets."""
+    root = make(tmp_path / "images", colour=True)
+    cfg, _ = load_fitting_config(ROOT / "config.yaml", "folder", [f"data.root={root}"])
+    (tmp_path / "run.yaml").write_text(cfg.to_yaml(), encoding="utf-8")
+    make(root, colour=True, background=12)
+    assert load_fitting_config(tmp_path / "run.yaml") == (cfg, "")
+
+
 def test_an_edited_preset_keeps_its_data_and_the_sizes_that_were_set_are_told(tmp_path):
     """Whoever writes the own folder into the preset has it also where another preset fits."""
     root, text = make(tmp_path / "grey", colour=False), (ROOT / "config.yaml").read_text(encoding="utf-8")
