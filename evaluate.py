@@ -33,6 +33,7 @@ from evaluation.stages import pipeline
 from evaluation.truth import check_predictions, warn_of_trained
 from stages.config import Config, config_from_dict, load_config, override
 from stages.networks import load_network
+from stages.threshold import with_found_threshold
 from utils.checkpoint import load_checkpoint
 from utils.console import add_console_options, setup_console
 from utils.distributed import from_main, is_main, run_processes, scratch_folder
@@ -133,6 +134,7 @@ def evaluate(args: argparse.Namespace, cfg: Config) -> dict[str, Evaluation]:
     if args.seeds:
         folder = Path(args.seeds)
         about |= about_folder(folder, pipeline())
+        cfg = with_found_threshold(cfg, run_of(folder))
         return {"": evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers, **about)}
     if args.masks:
         folder = Path(args.masks)

@@ -137,6 +137,7 @@ def evaluate_network(
     if isinstance(network, Segmenter):
         write_predictions(network, index, folder, cfg)
         return evaluate_predictions(index, folder, cfg, **about)
+    cfg = with_found_threshold(cfg, source.parent)
     rows = classifier_rows(network, source, index, folder, cfg)
     last = [row for row in rows if row.labels == PREDICTED][-1]
     method = build_method(cfg, cfg.infer.quality == "fast")

@@ -115,3 +115,12 @@ def test_what_has_no_truth_for_all_its_images_is_left_out_and_the_network_is_eva
     assert "mIoU" in ended.out
     ended = call("evaluate", *words, "--set", "data.val_list=")
     assert (ended.code, "evaluation needs one for each image of the list" in ended.err) == (2, True), ended.err
+
+
+def test_maps_are_evaluated_at_the_threshold_that_their_run_has_found(project):
+    (project.run / "threshold.json").write_text('{"threshold": 0.6, "reason": ""}')
+    words = ("--seeds", project.run / "seeds"), ("--model_path", project.run / "classifier.pth")
+    for what in words:
+        found = project.evaluate(*what, "--split", "train", "--set", "pseudo.find_threshold=true")
+        given = project.evaluate(*what, "--split", "train", "--set", "pseudo.threshold=0.3")
+        assert (found["threshold"], given["threshold"]) == (0.6, 0.3)
