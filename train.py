@@ -20,13 +20,14 @@ from functools import partial
 from pathlib import Path
 
 from data.hints import open_hints
+from evaluation.predictions import check_validation
 from evaluation.report_page import keep_report_page, update_report_page
 from evaluation.stages import pipeline
 from stages.config import check_choices, load_fitting_config, resolve_choices
 from stages.files import REPORT_PAGE, seed_index
 from utils.config_file import add_setting_options
 from utils.console import add_console_options, setup_console
-from utils.distributed import is_main, run_processes
+from utils.distributed import from_main, is_main, run_processes
 from utils.files import lock_folder, remove_leftovers
 from utils.pipeline import run_stages
 from utils.run import Run
@@ -57,6 +58,8 @@ def main() -> None:
     cfg, choice = resolve_choices(cfg)
     stages = pipeline()
     only, redo = ([name.strip() for name in given.split(",") if name.strip()] for given in (args.stages, args.redo))
+    if not only or "segment" in only:  # told before the stages that take hours
+        from_main(lambda: check_validation(cfg))
     with lock_folder(cfg.run, "--run"):
         if is_main():
             remove_leftovers(cfg.run)

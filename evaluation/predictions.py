@@ -87,11 +87,16 @@ def evaluate_predictions(index: Index, folder: Path, cfg: Config, **about: Any) 
     }
 
 
-def open_validation(cfg: Config) -> Callable[[Segmenter], float]:
-    """A function that gives the mIoU of a network on the validation list, with its own classes, read at one scale."""
-    if (reason := why_no_truth(cfg)) is not None:
+def check_validation(cfg: Config) -> None:
+    """A `UserError` where `segment.validate_every` asks for a validation list that cannot be evaluated."""
+    if cfg.segment_watch.validate_every and (reason := why_no_truth(cfg)) is not None:
         asked = f"segment.validate_every is {cfg.segment_watch.validate_every}, but {reason}"
         raise UserError(f"{asked}; set data.val_list to a list with masks, or segment.validate_every=0")
+
+
+def open_validation(cfg: Config) -> Callable[[Segmenter], float]:
+    """A function that gives the mIoU of a network on the validation list, with its own classes, read at one scale."""
+    check_validation(cfg)
     index, compute = open_index(cfg.data, cfg.data.val_list, masks=True), choose_compute(cfg)
     check_truth(index, cfg.workers)
 
