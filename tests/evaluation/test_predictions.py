@@ -34,4 +34,4 @@ def test_validation_without_truth_is_refused(project: Project):
     ended = project.train(*EACH, "segment")
     assert (ended.code, "segment.validate_every is 1, but" in ended.err) == (2, True), ended.err
     assert not ended.stages("up to date")  # it is told before the first stage
-    assert project.train(*EACH, "--stages", "seeds").well().stages("up to date") == ["seeds"]
+    assert project.train(*EACH, "seeds").well().stages("up to date") == ["seeds"]
