@@ -20,7 +20,7 @@ from stages.settings import Config as Config
 from stages.walk import WALKS
 from utils.config_file import Given, build_parts, flatten, parse_overrides, read_values
 from utils.distributed import from_main
-from utils.errors import pick
+from utils.errors import UserError, pick
 from utils.settings import Part, known_keys
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,9 @@ def load_fitting_config(
     What the named preset says of the data and the machine is kept. The choice holds for the settings of the run.
     """
     cfg = load_config(path, preset, overrides)
+    if Path(cfg.run).resolve() == Path(cfg.data.root).resolve():
+        what = f"the run folder {cfg.run} is the folder of the data, too, and a run's own images are not read"
+        raise UserError(f"{what}; give another folder with --run")
     if cfg.data.recipe != "auto":
         return cfg, ""
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from docs import settings as docs_settings
-from stages.config import REMOVED, config_from_dict, load_config, override, parts, resolve_choices
-from tests.project import ROOT
+from stages.config import REMOVED, config_from_dict, load_config, load_fitting_config, override, parts, resolve_choices
+from tests.project import ROOT, refused
 from utils.config_file import build_parts, flatten
 from utils.errors import UserError
 from utils.settings import known_keys, settings_of
@@ -139,6 +139,11 @@ def test_what_a_step_that_is_off_could_do_makes_nothing_stale():
     assert plain == other
     assert on == plain | {"sipe": on["sipe"]}
     assert on["sipe"]["power"] == 3.0
+
+
+def test_a_run_in_the_folder_of_its_data_is_refused(tmp_path):
+    places = [f"data.root={tmp_path}", f"run={tmp_path / 'x' / '..'}"]
+    refused("the folder of the data, too.*--run", load_fitting_config, FILE, "folder", places)
 
 
 def test_a_missing_dense_crf_is_told_before_any_stage_that_needs_it(monkeypatch):
