@@ -23,12 +23,12 @@ def features(signal: float) -> np.ndarray:
 
 def test_an_early_stage_with_the_same_features_knows_all_and_one_of_noise_nothing():
     assert share_known(LABELS, features(0.3), features(0.3)) == 1
-    assert share_known(LABELS, features(0), features(0.3)) == pytest.approx(0, abs=0.25)
+    assert share_known(LABELS, features(0), features(0.3)) < 0.3
 
 
-def test_nothing_is_said_where_the_last_stage_knows_nothing_or_everything():
+def test_nothing_is_said_where_the_last_stage_knows_nothing_or_the_early_one_everything():
     assert share_known(LABELS, features(0.3), features(0)) is None
-    assert share_known(LABELS, features(0.3), features(50)) is None
+    assert share_known(LABELS, features(50), features(50)) is None
 
 
 def settings(folder: Path, colour: bool, *more: str, count: int = 8):
