@@ -13,6 +13,8 @@ from data.faults import Faults, counted, grouped
 from utils.errors import UserError
 from utils.names import fault_of, shown
 
+UPLOAD = re.compile(r"^[0-9a-f]{8}-(?=.)")  # that Label Studio puts before the names of files
+
 
 def record_names(paths: Iterable[str]) -> dict[str, str]:
     """Path -> name: without suffix, except where that would give two images one name."""
@@ -35,6 +37,7 @@ class Finder:
     def __init__(self, root: Path, paths: Iterable[str], others: Collection[str] = ()):
         self.root, self.paths, self.others = root, list(paths), others
         self.moved: list[str] = []  # names that lead elsewhere, whose image was found by the end of the name
+        self.uploaded: list[str] = []  # names whose image was found without the prefix of an upload
         self.exact = set(self.paths)
 
     @cached_property
@@ -60,6 +63,10 @@ class Finder:
             if (match := self._match(ends, name, where, tables)) is not None:
                 self.moved.append(name)
                 return match
+        bare = [UPLOAD.sub("", base)] if UPLOAD.match(base := os.path.basename(slashed)) else []
+        if (match := self._match(bare, name, where, self.tables[2:])) is not None:
+            self.uploaded.append(name)
+            return match
         if fault is not None:
             remedy = "copy the file into it" if is_there else "there is none that ends so: mend the name"
             expected = f"expected an image under {self.root}; {remedy}"
@@ -109,9 +116,12 @@ class Finder:
         return None
 
     def note(self, source: Path) -> list[str]:
-        """A note about names that lead elsewhere; empty where there are none."""
+        """Notes about names that lead elsewhere, or begin with an upload's prefix; empty where there are none."""
         remedy = "they were found by the end of the path: if these are other images, write paths from that folder"
-        return counted(source, f"paths of images that are not under {self.root}", [*map(shown, self.moved)], remedy)
+        notes = counted(source, f"paths of images that are not under {self.root}", [*map(shown, self.moved)], remedy)
+        what = "names of images that begin with 8 digits of Label Studio's uploads"
+        remedy = "they were found without these: if they are other images, rename the files as they are called there"
+        return notes + counted(source, what, [*map(shown, self.uploaded)], remedy)
 
 
 def composed(text: str) -> str:

@@ -63,6 +63,21 @@ def test_records_of_json_may_name_their_list_and_answers_to_two_questions_are_to
     refused(r"no image a label.*tasks .* whose annotations name no class: 1", open_folder, tmp_path)
 
 
+def test_images_are_found_without_the_prefix_of_an_upload_where_this_is_unique(tmp_path):
+    put(tmp_path, "00.jpg", "01.jpg")
+    rows = "/data/upload/1/abcd1234-00.jpg,cat\n01234567-01.jpg,dog\n"
+    put_text(tmp_path, "labels.csv", f"image,choice\n{rows}")
+    index = open_folder(tmp_path)
+    assert labels_of(index) == {"00": {"cat"}, "01": {"dog"}}
+    assert "begin with 8 digits of Label Studio's uploads: 2, first '/data/upload/1/abcd1234-00.jpg'" in index.notes[-1]
+    put(tmp_path, "more/00.jpg")
+    refused(r"abcd1234-00\.jpg' may be 00\.jpg or more/00\.jpg", open_folder, tmp_path)
+    put(tmp_path, "abcd1234-00.jpg")
+    assert "abcd1234-00" in labels_of(open_folder(tmp_path))
+    put_text(tmp_path, "labels.csv", "image,choice\nabcd-01.jpg,cat\n")
+    refused("there is no image 'abcd-01.jpg'", open_folder, tmp_path)
+
+
 def test_tasks_of_several_people_are_told_and_boxes_without_a_class_are_no_label(tmp_path):
     put(tmp_path, "0a1b-1.jpg", "0a1b-2.jpg", "0a1b-3.jpg")
     tasks = [of_label_studio(1, "cat", "dog"), of_label_studio(2, "cat", "cat"), of_label_studio(3)]
