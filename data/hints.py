@@ -67,7 +67,8 @@ class Hints:
         return hint.values if (hint := self.of(name)) is not None else None
 
     def __str__(self) -> str:
-        kinds = [shape.kind for said in self.images.values() for shape, _ in said.shapes]
+        shapes = [each for said in self.images.values() for each in said.shapes]
+        kinds = ["area" if shape.kind == "rectangle" and label < 0 else shape.kind for shape, label in shapes]
         fine = {"points": ("point", "points"), "lines": ("line", "linestrip"), "boxes": ("rectangle",)}
         counts = {title: sum(kind in members for kind in kinds) for title, members in fine.items()}
         masks = sum(said.mask is not None for said in self.images.values())

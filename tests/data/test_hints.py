@@ -91,6 +91,8 @@ def test_all_formats_say_the_same(data, tmp_path):
     put_json(masks, "more.json", {"hints": [{"image": "p0", "shapes": [BACKGROUND]}]})
     mixed = data.opened(masks)
     assert str(mixed) == "images: 1, points: 1, areas: 1"
+    data.write(shape("rectangle", "cat", [5, 6], [15, 12]), shape("rectangle", "background", [20, 20], [30, 28]))
+    assert str(data.opened()) == "images: 1, boxes: 1, areas: 1"
     assert set(np.unique(mixed.of("p0").values)) == {0, 1, IGNORE}
     assert mixed.of("p1") is None
     write_mask(masks / "second/p0.png", expected)
