@@ -1,6 +1,7 @@
 """Videos: the same video with masks drawn over its frames."""
 
 import itertools
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -118,6 +119,7 @@ def _draw(
 
 
 def _open(source: Path) -> Any:
+    logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)  # it warns of the size of a video that is turned
     try:
         reader = imageio.get_reader(source, format="FFMPEG")
         width, height = reader.get_meta_data()["size"]

@@ -1,10 +1,12 @@
 """Video: frames, rate and size are kept, masks lie over the frames, and it is whole, kept or begun anew."""
 
+import subprocess
 from pathlib import Path
 
 import imageio.v2 as imageio
 import numpy as np
 import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
 from data.pixels import LIMIT
@@ -58,6 +60,14 @@ def test_a_video_is_no_mask_of_an_image_of_another_input(clip, tmp_path):
         (tmp_path / name).mkdir()
         Image.fromarray(np.full((30, 40, 3), 90, np.uint8)).save(tmp_path / name / f"{name}.png")
     assert [predict_images(tmp_path / name, tmp_path / "out", Red()).others for name in ("one", "two")] == [0, 1]
+
+
+def test_a_video_that_is_turned_is_upright_and_nothing_is_said_of_its_size(clip, tmp_path, caplog):
+    turned = tmp_path / "turned.mp4"
+    command = [get_ffmpeg_exe(), "-v", "error", "-display_rotation", "90", "-i", clip, "-c", "copy", turned]
+    subprocess.run(command, check=True)
+    frames, about = read(predict_video(turned, tmp_path / "out", Red()).path)
+    assert (len(frames), about["size"], caplog.text) == (FRAMES, (48, 66), "")
 
 
 def test_an_odd_size_gets_a_line_more(tmp_path):
