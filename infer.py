@@ -23,7 +23,7 @@ if __name__ == "__main__":  # before imports that take seconds
 import argparse
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +31,12 @@ from PIL import Image
 
 from data.faults import counted
 from data.pixels import limit_pixels, look_of
-from exports.mask_sets import open_mask_set
-from exports.masks import EXPORTED, FORMATS, export_masks, parse_formats
+from exports.mask_sets import MaskFile, MaskSet, open_mask_set
+from exports.masks import EXPORTED, FORMATS, check_formats, export_masks, parse_formats
 from inference.bulk import Options, Summary, predict_images
-from inference.images import MAPS, find_class, split_videos
+from inference.images import MAPS, MASKS, InputImage, file_of, find_class, split_videos
 from inference.loading import IMAGENET, load_predictor
-from inference.output_folder import CLASSES, PREDICTIONS, claim
+from inference.output_folder import CLASSES, PREDICTIONS, ClassValues, claim
 from inference.predictor import Predictor
 from inference.result import Result, to_pixels, to_result
 from inference.tiles import MOST_TILES
@@ -121,13 +121,20 @@ def main() -> None:
     with lock_folder(args.output, "--output"):
         from_main(lambda: remove_leftovers(args.output))
         if images:
-            options = Options(args.labels, args.limit, MAPS in formats, args.recursive, args.batch)
+            check = partial(check_exports, exports, args.output)
+            options = Options(args.labels, args.limit, MAPS in formats, args.recursive, args.batch, check)
             summary = predict_images(images, args.output, predictor, options)
             report(summary, predictor, args.output)
         if exports and is_main():
             say(export_masks(open_mask_set(args.output), exports, args.output))
         for video in predict_videos(videos, args.output, predictor, args.limit, args.batch):
             report_video(video)
+
+
+def check_exports(formats: Sequence[str], output: Path, images: Sequence[InputImage], values: ClassValues) -> None:
+    """Raise a `UserError` where the masks of these images could not be exported so."""
+    masks = (MaskFile(image.name, output / file_of(image, MASKS), image.relative) for image in images)
+    check_formats(MaskSet(dict(enumerate(values.names, start=1)), tuple(masks)), formats, output)
 
 
 def predict(

@@ -52,6 +52,7 @@ def export_masks(masks: MaskSet, formats: Sequence[str], output: Path) -> str:
 
     A damaged mask, or a value of no class, is a `UserError`.
     """
+    check_formats(masks, formats, output)
     lines, counter = [], Counter[str]()
     for name in formats:
         path, annotations = FORMATS[name](masks, _read_all(masks, counter, f"export {name}"), output)
@@ -60,6 +61,13 @@ def export_masks(masks: MaskSet, formats: Sequence[str], output: Path) -> str:
             line += f"; {100 * counter['ignored'] / counter['pixels']:.1f} % of the pixels are 255 and have no class"
         lines.append(line)
     return "\n".join(lines)
+
+
+def check_formats(masks: MaskSet, formats: Sequence[str], output: Path) -> None:
+    """Raise a `UserError` where masks of these images and classes cannot be written so; none of them is opened."""
+    for name in formats:
+        if name in CHECKS:
+            CHECKS[name](masks, output)
 
 
 def parse_formats(text: str, known: Sequence[str]) -> list[str]:
@@ -109,46 +117,49 @@ def export_yolo(masks: MaskSet, read: Read, output: Path) -> tuple[Path, int]:
 
     YOLO finds a label file by its image's name under `images/`, without suffix.
     """
-    folder = output / "yolo"
-    names = [str(PurePosixPath(mask.image).with_suffix("")) for mask in masks.masks]
-    name, count = Counter(names).most_common(1)[0] if names else ("", 0)
-    if count > 1:
-        what = f"two images are named {name} but for their suffix"
-        raise UserError(f"--export yolo: {what}, and YOLO would look for one label file for both; rename one")
-    classes = {value - 1: name for value, name in sorted(masks.class_names.items())}
-    about = {"path": ".", "train": "images", "val": "images", "names": classes}
-    text = yaml.safe_dump(about, allow_unicode=True, sort_keys=False)
-    table, labels = folder / "data.yaml", folder / "labels"
-    if table.is_file() and table.read_text(encoding="utf-8") != text:
-        there = {path.relative_to(labels).with_suffix("").as_posix() for path in labels.rglob("*.txt")}
-        if others := sorted(there - {*names}):
-            what = f"{labels} holds {len(others)} files of other images and other classes, first {others[0]}.txt"
-            raise UserError(f"--export yolo: {what}; remove {folder}, or choose another --output")
-    written = 0
-    for name, (_, mask) in zip(names, read, strict=True):
+    folder, written = output / "yolo", 0
+    for name, (_, mask) in zip(_yolo_names(masks), read, strict=True):
         height, width = mask.shape
         lines = []
         for value, region in _regions(mask):
             for outline in region_polygons(region):
                 points = (outline / (width, height)).ravel()
                 lines.append(f"{value - 1} " + " ".join(f"{point:.{DECIMALS}f}" for point in points) + "\n")
-        write_text(labels / f"{name}.txt", "".join(lines))
+        write_text(folder / f"labels/{name}.txt", "".join(lines))
         written += len(lines)
-    write_text(table, text)
+    write_text(folder / "data.yaml", _yolo_table(masks))
     return folder, written
+
+
+def _yolo_names(masks: MaskSet) -> list[str]:
+    return [str(PurePosixPath(mask.image).with_suffix("")) for mask in masks.masks]
+
+
+def _yolo_table(masks: MaskSet) -> str:
+    classes = {value - 1: name for value, name in sorted(masks.class_names.items())}
+    about = {"path": ".", "train": "images", "val": "images", "names": classes}
+    return yaml.safe_dump(about, allow_unicode=True, sort_keys=False)
+
+
+def _check_yolo(masks: MaskSet, output: Path) -> None:
+    names, folder = _yolo_names(masks), output / "yolo"
+    name, count = Counter(names).most_common(1)[0] if names else ("", 0)
+    if count > 1:
+        what = f"two images are named {name} but for their suffix"
+        raise UserError(f"--export yolo: {what}, and YOLO would look for one label file for both; rename one")
+    table, labels = folder / "data.yaml", folder / "labels"
+    if table.is_file() and table.read_text(encoding="utf-8") != _yolo_table(masks):
+        there = {path.relative_to(labels).with_suffix("").as_posix() for path in labels.rglob("*.txt")}
+        if others := sorted(there - {*names}):
+            what = f"{labels} holds {len(others)} files of other images and other classes, first {others[0]}.txt"
+            raise UserError(f"--export yolo: {what}; remove {folder}, or choose another --output")
 
 
 def export_voc(masks: MaskSet, read: Read, output: Path) -> tuple[Path, int]:
     """`voc_server.tgz`: palette PNG of VOC's 20 classes, 255 made background."""
-    if tuple(masks.class_names.values()) != VOC_CLASSES:
-        found = f"these have {', '.join(list(masks.class_names.values())[:5])}, ...; export them as coco or yolo"
-        own = f"masks of its own {len(VOC_CLASSES)} classes in its own order"
-        raise UserError(f"--export voc: the VOC server takes {own}; {found}")
     path = output / "voc_server.tgz"
     with atomic_path(path) as temporary, tarfile.open(temporary, "w:gz") as archive:
         for entry, (_, mask) in zip(masks.masks, read, strict=True):
-            if "/" in entry.name:
-                raise UserError(f"--export voc: {entry.path} lies in a sub-folder; expected names such as 2008_000001")
             scratch = path.with_name(f".{entry.name}.png")
             write_mask(scratch, np.where(mask == IGNORE, 0, mask))
             member = tarfile.TarInfo(f"{VOC_FOLDER}/{entry.name}.png")  # without owner and time
@@ -159,6 +170,17 @@ def export_voc(masks: MaskSet, read: Read, output: Path) -> tuple[Path, int]:
     return path, len(masks.masks)
 
 
+def _check_voc(masks: MaskSet, _: Path) -> None:
+    if tuple(masks.class_names.values()) != VOC_CLASSES:
+        found = f"these have {', '.join(list(masks.class_names.values())[:5])}, ...; export them as coco or yolo"
+        own = f"masks of its own {len(VOC_CLASSES)} classes in its own order"
+        raise UserError(f"--export voc: the VOC server takes {own}; {found}")
+    if below := [entry.path for entry in masks.masks if "/" in entry.name]:
+        raise UserError(f"--export voc: {below[0]} lies in a sub-folder; expected names such as 2008_000001")
+
+
+# Name -> a function that raises where masks cannot be written so.
+CHECKS: dict[str, Callable[[MaskSet, Path], None]] = {"yolo": _check_yolo, "voc": _check_voc}
 # Name -> a function that writes masks and returns the file or folder, and the number of annotations.
 FORMATS: dict[str, Callable[[MaskSet, Read, Path], tuple[Path, int]]] = {
     "coco": export_coco,

@@ -6,7 +6,7 @@ Every image is marked as done when all its files are there. After a stop the sam
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -47,6 +47,7 @@ class Options:
     maps: bool = False  # also write soft maps; images that are done but for these are predicted again
     recursive: bool = True  # search folders at any depth
     batch: int = 1  # images that the network is given at once
+    check: Callable[[Sequence[InputImage], out.ClassValues], None] | None = None  # raises before the first is read
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ def predict_images(
     for job in jobs:
         job.fingerprint = digest([base, job.image.relative, out.identity(job.image.path), job.classes])
     work = _Work(output, predictor, out.ClassValues(output, predictor.class_names), options)
+    if (check := options.check) is not None:
+        from_main(lambda: check(images, work.values))
     todo = [jobs[index] for index in from_main(lambda: work.find_missing(jobs))]
     started = time.perf_counter()
     work.predict(todo)

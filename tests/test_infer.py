@@ -63,6 +63,13 @@ class TestOutput:
             with pytest.raises(UserError, match="was made for the classes cat, dog, train"):
                 read(written / "out" / path, ("dog", "cat", "train"))
 
+    def test_masks_that_cannot_be_exported_are_told_before_an_image_is_predicted(self, images, infer_on, tmp_path):
+        save(images / "a.png", (20, 20))
+        for kind, message in (("yolo", "two images are named a but for"), ("voc", "takes masks of its own 20 classes")):
+            ended = infer_on("segmenter", images, "--export", f"coco,{kind}")
+            assert (ended.code, message in ended.err) == (2, True)
+            assert not (tmp_path / "out/masks").exists()
+
     @pytest.mark.parametrize("paths", ["a.jpg a.png a.jpg.jpg", "x/a.jpg y/a.jpg", "a.JPG A.png", "a.b.jpg"])
     def test_names_are_different_and_lead_back(self, paths):
         names = output_names(paths.split())
