@@ -7,6 +7,7 @@ import pytest
 
 from data.artifacts import read_mask
 from inference.images import find_class, find_inputs, read_labels, split_videos
+from tests.data.layouts_of_tools import put_masks
 from tests.inference.stub import NAMES, predictions, save
 from utils.errors import UserError
 
@@ -65,6 +66,15 @@ def test_names_are_the_same_however_a_folder_is_named_and_what_is_left_out_is_co
     )
     for source in (shots / "shots", "./shots/", "more/../shots"):
         assert {image.relative: image.name for image in find_inputs([source], Path("out"))} == wanted
+
+
+def test_masks_of_a_data_folder_are_no_images_of_the_input_unless_they_are_asked_for(tmp_path, caplog):
+    save(tmp_path / "images/a.jpg", (4, 4))
+    save(tmp_path / "mask/b.jpg", (4, 4))  # of a face, say
+    put_masks(tmp_path, "masks/a.png", "masks/gone.png")
+    assert relative(str(tmp_path)) == {"images/a.jpg", "mask/b.jpg"}
+    assert f"--input {tmp_path}: masks of the images are left out: 2, first masks/a.png" in caplog.text
+    assert relative(str(tmp_path / "masks")) == {"a.png", "gone.png"}
 
 
 def test_videos_are_those_that_are_named_or_matched(shots):
