@@ -13,7 +13,8 @@ from data.faults import Faults, counted, grouped
 from utils.errors import UserError
 from utils.names import fault_of, shown
 
-UPLOAD = re.compile(r"^[0-9a-f]{8}-(?=.)")  # that Label Studio puts before the names of files
+# What Label Studio puts before the names of files; a date is part of the name.
+UPLOAD = re.compile(r"(?!(19|20)\d{6})[0-9a-f]{8}-(?=.)")
 
 
 def record_names(paths: Iterable[str]) -> dict[str, str]:

@@ -74,8 +74,9 @@ def test_images_are_found_without_the_prefix_of_an_upload_where_this_is_unique(t
     refused(r"abcd1234-00\.jpg' may be 00\.jpg or more/00\.jpg", open_folder, tmp_path)
     put(tmp_path, "abcd1234-00.jpg")
     assert "abcd1234-00" in labels_of(open_folder(tmp_path))
-    put_text(tmp_path, "labels.csv", "image,choice\nabcd-01.jpg,cat\n")
-    refused("there is no image 'abcd-01.jpg'", open_folder, tmp_path)
+    for name in ("abcd-01.jpg", "20240131-01.jpg"):
+        put_text(tmp_path, "labels.csv", f"image,choice\n{name},cat\n")
+        refused(f"there is no image '{name}'", open_folder, tmp_path)
 
 
 def test_tasks_of_several_people_are_told_and_boxes_without_a_class_are_no_label(tmp_path):
