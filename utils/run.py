@@ -43,10 +43,11 @@ class Run:
         self.folder = Path(cfg.run)
         self.made_with: dict[str, Any] = {}  # what a stage's output owes to this machine; of the main process
         if is_main():
-            write_text(self.folder / RUN_SETTINGS, cfg.to_yaml())
+            _refuse_other_folders(self.folder)
             self.made_with = _describe()
             call = {"command": command, "started": datetime.now().isoformat(timespec="seconds"), "seed": cfg.seed}
             write_json(self.path("run.json"), call | self.made_with)
+            write_text(self.folder / RUN_SETTINGS, cfg.to_yaml())
         record = self.path("run.json")
         written = from_main(record.read_text)
         if not record.is_file() or record.read_text() != written:
@@ -226,6 +227,15 @@ def run_of(folder: Path) -> Path | None:
     """The run folder that a folder of seeds or masks lies in, if any."""
     parents = [folder.absolute(), *folder.absolute().parents][: PARENTS + 1]
     return next((path for path in parents if all((path / name).is_file() for name in (RUN_SETTINGS, RUN_RECORD))), None)
+
+
+def _refuse_other_folders(folder: Path) -> None:
+    """Refuse a folder that is no run and has files or folders that a run might replace, such as a data folder."""
+    if any((folder / name).is_file() for name in ("run.json", RUN_RECORD)):
+        return
+    if found := sorted(path.name for path in folder.glob("[!.]*") if path.is_dir() or path.name == RUN_SETTINGS):
+        what = f"is no run, it has no run.json, and what it holds might be replaced, first {found[0]}"
+        raise UserError(f"the run folder {folder} {what}; choose another with --run")
 
 
 def _text_of(path: Path) -> str:

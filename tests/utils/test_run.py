@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from stages.config import Config, load_config, override
+from tests.project import refused
 from utils.errors import UserError
 from utils.run import EVENTS, Events, Run, append_metrics, read_metrics
 
@@ -18,7 +19,7 @@ def settings(tmp_path) -> Config:
 
 def test_the_folder_says_what_ran_or_why_it_cannot(settings):
     Path(settings.run).write_text("a file")
-    with pytest.raises(UserError, match=r"run/config\.yaml cannot be written .*choose a folder"):
+    with pytest.raises(UserError, match=r"run/run\.json cannot be written .*choose a folder"):
         Run(settings)
     Path(settings.run).unlink()
     cfg = override(settings, ["seed=5"])
@@ -27,6 +28,16 @@ def test_the_folder_says_what_ran_or_why_it_cannot(settings):
     about = json.loads((Path(settings.run) / "run.json").read_text())
     assert about["command"] == ["train.py", "--set", "seed=5"]
     assert (about["seed"], about["torch"]) == (5, torch.__version__)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "seeds/1.jpg"])
+def test_a_folder_that_is_no_run_is_refused_and_left_as_it_is(settings, name):
+    path = Path(settings.run) / name
+    path.parent.mkdir(parents=True)
+    path.write_text("of a person")
+    for _ in range(2):
+        refused(r"run is no run, .* might be replaced, first (config|seeds).*choose another", Run, settings)
+    assert (path.read_text(), len(list(Path(settings.run).rglob("*.*")))) == ("of a person", 1)
 
 
 def test_the_log_is_appended(settings, capsys):
