@@ -22,7 +22,7 @@ import torch
 
 from stages.config import MACHINE, Config
 from utils.checkpoint import load_checkpoint, save_checkpoint
-from utils.errors import run_script, script_parser
+from utils.errors import UserError, run_script, script_parser
 from utils.files import atomic_path
 
 
@@ -32,6 +32,8 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a network that train.py wrote")
     parser.add_argument("output", type=Path, metavar="FILE", help="the small file")
     args = parser.parse_args()
+    if args.output.exists() and args.output.samefile(args.checkpoint):
+        raise UserError(f"{args.output} is the network itself, which would lose half of its bits; give another name")
     checkpoint = load_checkpoint(args.checkpoint)
     state = {
         name: tensor.to(torch.bfloat16) if tensor.is_floating_point() and tensor.ndim > 1 else tensor

@@ -29,6 +29,7 @@ def network(tmp_path, tiny_backbone) -> Segmenter:
 def test_it_is_half_as_large_says_nothing_of_the_machine_and_gives_the_same_logits(tmp_path, network):
     large, small = (tmp_path / f"{name}.pth" for name in ("large", "small"))
     assert "small.pth" in call("exports.release", large, small).well().out
+    assert "the network itself, which would lose half" in call("exports.release", large, large).err
     assert small.stat().st_size < 0.55 * large.stat().st_size
     found, checkpoint = load_network(small)
     cfg = config_from_dict(checkpoint.config, str(small))
