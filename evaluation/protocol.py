@@ -19,7 +19,7 @@ from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
 from models.classifier import Classifier
 from models.segmenter import Segmenter
 from stages.config import Config, load_config, override
-from stages.dataset_steps import used_steps
+from stages.dataset_steps import DATASET_STEPS, used_steps
 from stages.files import PREDICTIONS, PSEUDO, SEEDS, SEGMENTER, find_missing, seed_list
 from stages.networks import load_segmenter
 from stages.reading import build_method
@@ -60,9 +60,12 @@ def about_folder(folder: Path, stages: Sequence[Stage]) -> dict[str, Any]:
     if run is None:
         return {"backbone": "not known: the files lie in no run folder"}
     cfg, name = override(load_config(run / RUN_SETTINGS), [f"run={run}"]), folder.absolute().relative_to(run).parts[0]
-    makers = {SEEDS: "seeds", PSEUDO: "pseudo"} | {step.folder: step.apply.stage for step in used_steps(cfg)}
-    skipped = [stage.name for stage in stages if stage.skip(cfg) is not None]
-    if reason := stale_stages(stages, cfg, Run.reopen(run), skipped, cfg).get(makers.get(name, "")):
+    makers = {SEEDS: "seeds", PSEUDO: "pseudo"} | {step.folder: step.apply.stage for step in DATASET_STEPS}
+    skipped = {
+        stage.name: f"made with other settings ({reason} now)" for stage in stages if (reason := stage.skip(cfg))
+    }
+    stale = skipped | stale_stages(stages, cfg, Run.reopen(run), skipped, cfg)
+    if reason := stale.get(makers.get(name, "")):
         logger.warning("%s: stage '%s', which wrote it, is stale: %s", folder, makers[name], reason)
         return {"backbone": f"not known: the files were {reason} (see {run / RUN_SETTINGS})"}
     return about_run(cfg, name)

@@ -85,6 +85,9 @@ def test_a_run_whose_files_are_of_other_settings_or_labels_or_are_not_whole_is_n
     assert (ended.code, "stage 'seeds' is stale, made with other settings (steps)" in ended.err) == (2, True), ended.err
     ended = call("evaluate", "--seeds", project.run / "seeds", "--split", "train")
     assert "not known: the files were made with other settings" in ended.out
+    config.write_text(load_config(config, overrides=["context.enabled=false"]).to_yaml())
+    ended = call("evaluate", "--seeds", project.run / "seeds_context", "--split", "train")
+    assert "not known: the files were made with other settings (context.enabled is false now)" in ended.out
     config.write_text(before)
     labels = project.folder / "voc/image_labels.csv"
     labels.write_text(labels.read_text().replace("train_0001,1,0", "train_0001,0,1"))
