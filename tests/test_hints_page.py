@@ -63,7 +63,7 @@ def saved(browser, folder: Path) -> list[dict]:
     browser.execute_cdp_cmd("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
     browser.find_element("id", "save").click()
     path, until = folder / "hints.json", time.monotonic() + 10
-    while not path.is_file():
+    while not (path.is_file() and path.stat().st_size):  # the browser makes an empty file first
         assert time.monotonic() < until, "no file was saved"
         time.sleep(0.02)
     return json.loads(path.read_text())["hints"]
