@@ -3,7 +3,7 @@
 Images of inspection and medicine, unlike photographs, mostly have no colour, or most of them show nothing.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -39,10 +39,6 @@ class Fit:
         other = "" if self.preset else f"; for textures and tiny objects: --preset {INSPECTION}"
         sizes = what_sizes_mean(self.long_side, sides) if self.long_side else ""
         return f"{self.why}: the settings {used} are used{other}{sizes}"
-
-    def instead(self, preset: str, why: str) -> "Fit":
-        """Another preset, for another reason beside the first."""
-        return replace(self, preset=preset, why=f"{self.why}, {why}")
 
 
 def fitting_preset(index: Index) -> Fit:

@@ -110,11 +110,15 @@ def scan(root: Path, named: Collection[str], complain: Complain) -> Tree:
 
 
 def find_images(folder: str | Path) -> list[Path]:
-    """All image files below a folder by suffix, hidden ones left out, sorted by path; what cannot be read is warned of.
+    """`images_of` all that is below a folder."""
+    return images_of(scan(Path(folder), (), logger.warning))
+
+
+def images_of(tree: Tree) -> list[Path]:
+    """All image files by suffix, hidden ones left out, sorted by path; links that lead nowhere are warned of.
 
     Thumbnails are among them: who asks for masks of a folder may mean these.
     """
-    tree = scan(Path(folder), (), logger.warning)
     for note in tree.broken_notes():
         logger.warning("%s", note)
     names = [path for path in (*tree.images, *tree.system) if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES]

@@ -62,9 +62,9 @@ def write_report_page(
     figures = figures if "report" in run.stages and not damaged else {}
     fresh = bool(figures) and run.stages["report"]["finished"] >= max(row["finished"] for row in run.stages.values())
     listed = next((row["evaluated"]["list"] for row in figures.values()), "")  # of a former command, if it was skipped
-    if images is None and fresh and listed == cfg.data.val_list:
-        images = validation_gallery(cfg, run, figures, chosen)
-    images = images or training_gallery(cfg, run)
+    if images is None:
+        is_of_list = fresh and listed == cfg.data.val_list
+        images = validation_gallery(cfg, run, figures, chosen) if is_of_list else training_gallery(cfg, run)
     skipped = {stage.name: reason for stage in stages if (reason := stage.skip(cfg)) is not None}
     missing = [stage.name for stage in stages if stage.name not in skipped and stage.name not in run.stages]
     stale = stale_stages(stages, cfg, run, skipped, data)

@@ -17,7 +17,7 @@ from data.images import IMAGE_SUFFIXES, read_image
 from data.label_table import read_label_table
 from data.layouts import MASK_FOLDERS, find_layout
 from data.pixels import AUTO, PixelRule
-from data.tree import DONE, OUTPUT, find_images, scan
+from data.tree import DONE, OUTPUT, Tree, images_of, scan
 from utils.errors import UserError, nearest
 from utils.names import shown
 
@@ -141,8 +141,9 @@ def _search(source: str | Path, output: Path, recursive: bool) -> tuple[Path, li
     matches = _matches(source)
     images = [match for match in matches if match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES]
     for folder in filter(Path.is_dir, matches):
-        masks = _masks_of(folder)
-        found = [image for image in find_images(folder) if recursive or image.parent == folder]
+        tree = scan(folder, (), logger.warning)
+        masks = _masks_of(tree)
+        found = [image for image in images_of(tree) if recursive or image.parent == folder]
         images += [image for image in found if image not in masks]
     fixed = itertools.takewhile(lambda part: not glob.has_magic(part), Path(source).parts[:-1])
     root = Path(source) if Path(source).is_dir() else Path(*fixed)
@@ -169,15 +170,14 @@ def _search(source: str | Path, output: Path, recursive: bool) -> tuple[Path, li
     return root, images
 
 
-def _masks_of(folder: Path) -> set[Path]:
+def _masks_of(tree: Tree) -> set[Path]:
     """What lies in the folders of masks of a data folder (docs/data.md), with a warning that these are left out."""
-    layout = find_layout(scan(folder, (), logger.debug), (), logger.debug, has_table=True)
-    left = set(layout.tree.images).difference(layout.images)
+    left = set(tree.images).difference(find_layout(tree, (), logger.debug, has_table=True).images)
     masks = [path for path in left if any(plain(part) in MASK_FOLDERS for part in path.split("/")[:-1])]
     remedy = "give that folder itself to have masks of them"
-    for note in counted(f"--input {folder}", "masks of the images are left out", masks, remedy):
+    for note in counted(f"--input {tree.root}", "masks of the images are left out", masks, remedy):
         logger.warning("%s", note)
-    return {folder / path for path in masks}
+    return {tree.root / path for path in masks}
 
 
 def _is_below(path: Path, folders: Iterable[Path]) -> bool:

@@ -56,14 +56,12 @@ def load_fitting_config(
         raise UserError(f"{what}; give another folder with --run")
     if cfg.data.recipe != "auto":
         return cfg, ""
-
-    def fitted(name: str) -> Config:
-        kept = {key: getattr(cfg, key) for key in (*MACHINE, "seed")}
-        return replace(load_config(path, name, overrides), data=replace(cfg.data, recipe="named"), **kept)
-
     fit = from_main(lambda: fit_of(cfg, open_index(cfg.data, cfg.data.train_list)))
-    fitting = fitted(fit.preset) if fit.preset else cfg.changed("data", recipe="named")
-    return fitting, fit.message(fitting.segmenter)
+    cfg = cfg.changed("data", recipe="named")
+    if fit.preset:
+        kept = {key: getattr(cfg, key) for key in ("data", "seed", *MACHINE)}
+        cfg = replace(load_config(path, fit.preset, overrides), **kept)
+    return cfg, fit.message(cfg.segmenter)
 
 
 def check_choices(cfg: Config) -> None:

@@ -5,6 +5,7 @@ Defects and textures are told by an early stage nearly as well (docs/log.md, e90
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 
@@ -20,7 +21,9 @@ from stages.reading import prepare
 from stages.settings import Config
 from utils.compute import choose_compute
 from utils.errors import UserError
+from utils.file_digests import digest_files
 from utils.files import digest, read_json, write_json
+from utils.run import CONTENTS
 
 RECIPE = "recipe.json"  # of a run folder: what the features know, so that it is found once
 LABELLED, EMPTY, SIDE = 300, 100, 256  # images that are looked at, with and without a class, and their long side
@@ -42,7 +45,7 @@ def fit_of(cfg: Config, index: Index) -> Fit:
         return fit
     what = "objects, as in photographs" if preset == "" else "textures"
     known = f"an early stage of {cfg.model.backbone} knows {100 * share:.0f} % of what its last stage knows of them"
-    return fit.instead(preset, f"but the classes differ by {what}: {known}")
+    return replace(fit, preset=preset, why=f"{fit.why}, but the classes differ by {what}: {known}")
 
 
 def early_share(cfg: Config, index: Index) -> float | None:
@@ -56,10 +59,11 @@ def early_share(cfg: Config, index: Index) -> float | None:
     labels = labels[(shown >= LEAST) & (shown <= len(records) - LEAST)]
     if cfg.model.weights == "none" or len(labelled) < FEWEST or not len(labels):
         return None
-    files = [(record.name, record.image.stat().st_size, record.labels) for record in records if record.image.exists()]
-    key, kept = digest([files, cfg.model.backbone, cfg.model.weights]), Path(cfg.run) / RECIPE
-    if kept.is_file() and (found := read_json(kept)).get("key") == key:
-        return found["early_share"]
+    contents = digest_files([*(record.image for record in records), cfg.model.weights], Path(cfg.run) / CONTENTS)
+    known = [(record.labels, repr(record.pixels)) for record in records]
+    key, kept = digest([contents, known, cfg.model.backbone, cfg.model.weights]), Path(cfg.run) / RECIPE
+    if (found := read_json(kept)).get("key") == key:
+        return found.get("early_share")
     classifier, share = build_classifier(cfg.model.backbone, 1, cfg.model.weights), None
     if EARLY in classifier.backbone.strides:
         share = share_known(labels, *features_of(cfg, classifier, records))

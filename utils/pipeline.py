@@ -263,7 +263,8 @@ class _Pipeline:
         trained = [stage for stage in self.stages if stage.writes_checkpoint and stage.name in done]
         if not trained or not is_main():
             return
-        latest = max(trained, key=lambda stage: list(done).index(stage.name))  # by no clock, which may be set back
+        order = list(done)  # of their ends, by no clock, which may be set back
+        latest = max(trained, key=lambda stage: order.index(stage.name))
         source, published = self.run.path(str(latest.writes_checkpoint)), Path(self.cfg.checkpoint)
         if is_whole(source) and not (published.is_file() and filecmp.cmp(source, published, shallow=False)):
             with atomic_path(published, durable=True) as temporary:
