@@ -24,11 +24,6 @@ from stages.networks import save_network
 from tests.data.layouts_of_tools import put
 from tests.project import ROOT, call, new_project, parsed, product_files
 
-WORDS = {
-    "CONFIG": "--config {settings.yaml}",
-    "MODEL": "--model_path {segmenter.pth}",
-    "OWN": "--set data.kind=folder --set data.root={own}",
-}
 # A row: command and arguments => what the message holds, parted by |: what was wrong, then what to do.
 TABLE = r"""
 train --config {none}.yaml => none.yaml cannot be read
@@ -38,6 +33,8 @@ train --config {twice.yaml} => twice.yaml, line 3 | 'seed' was already set in li
 train CONFIG --preset voc21 => there is no preset 'voc21' | known:
 train CONFIG --set cam.epoch=3 => unknown setting 'cam.epoch' | did you mean 'cam.epochs'?
 train CONFIG --set cam.epochs => --set cam.epochs | expected key.sub=value, for example
+train CONFIG --set cam.epochs=many => 'cam.epochs' must be of type int, found 'many'
+train CONFIG --set cam.epochs=-1 => 'cam.epochs' must be | found -1
 train CONFIG --set cam.scales=[] => 'cam.scales' must be a list of at least one scale, for example [1.0], found []
 train CONFIG --set prm.lo=0.9 => 'prm.lo' (0.9) must not be above 'prm.hi'
 train CONFIG --set precision=fp8 => 'precision' must be one of off, auto, bf16, fp16, found 'fp8'
@@ -45,27 +42,41 @@ train CONFIG --set data.colors=[red] => must be RGB as quoted "#ff8000", found '
 train CONFIG --set device=tpu9 --stages cam => device 'tpu9' is not available here | use --set device=cpu or auto
 train CONFIG --set precision=fp16 --stages cam => fp16 needs a CUDA device | use --set precision=bf16 or off
 train CONFIG --set data.hints={none} => data.hints: there is no | expected hints of this project, LabelMe's or COCO's
+train CONFIG --set data.hints={text.txt} => data.hints: | text.txt cannot be read as JSON | expected hints of
+    this project
 train CONFIG --stages seed => there is no stage 'seed' | known: cam,
 train CONFIG --stages seeds => stage 'seeds' needs stage 'cam', which has not run | add it: --stages cam,seeds
 train CONFIG --run {text.txt} => folder | cannot be written | choose another with --run
+train CONFIG --set model.backbone=resnet51 => 'model.backbone' must be one of resnet50 | found 'resnet51'
 train CONFIG --set data.kind=vocc => 'data.kind' must be one of voc, coco, folder, shapes, found 'vocc' | mean 'voc'?
+train CONFIG --set data.kind= => 'data.kind' must be one of voc
 train CONFIG --set affinity.kind=learnt => 'affinity.kind' must be one of none, learned, features, | 'learned'
+train CONFIG --set affinity.refine=krf => 'affinity.refine' must be one of auto, none, par, crf, | 'crf'
 train CONFIG --set pseudo.refine=median => 'pseudo.refine' must be one of none, par, crf, found 'median'
 train CONFIG --set model.weights={none}.pth => none.pth | give the path of a .pth file
 train CONFIG --set data.root={none} => none has no folder JPEGImages | set data.root to it, or
+train CONFIG --set data.train_list=trian => there is no list 'trian' | lists there: train, val
 train CONFIG --set data.train_list=train_aug => there is no list 'train_aug' | put train_aug.txt into
 train CONFIG --set data.labels={none}.csv => there is no file | none.csv
 train CONFIG --set data.labels={text.txt} => expected a .csv or a .npy file
-train CONFIG --set data.kind=coco => there is no annotation file | expected COCO layout | set data.root and the list
-train CONFIG --set data.kind=folder --set data.root={empty} => says nothing about classes | one sub-folder of images
-train CONFIG OWN --set data.train_list=some => there is no list 'some' | expected all, train, val, a name under
-train CONFIG OWN --set 'data.colors=["#ff0000"]' => expected one for each of the 2 classes in their order
-train CONFIG --set data.kind=shapes --set data.root={own} => holds no generated dataset | set data.root to a new folder
+train CONFIG --set data.kind=coco => there is no annotation file | expected COCO layout | set data.root and the
+    list's name
+train CONFIG --set data.kind=folder --set data.root={empty} => says nothing about classes | expected one sub-folder
+    of images a class
+train CONFIG --set data.kind=folder --set data.root={dataset} => says nothing about classes | expected one sub-folder
+train CONFIG --set data.kind=folder --set data.root={own} --set data.train_list=some => there is no list 'some' |
+    expected all, train, val, a name under
+train CONFIG --set data.kind=folder --set data.root={own} --set 'data.colors=["#ff0000"]' => expected one for each
+    of the 2 classes in their order: cat, dog
+train CONFIG --set data.kind=shapes --set data.root={own} => holds no generated dataset | set data.root to a new
+    folder
 train CONFIG --set data.kind=coco --set data.download=true => fetches PASCAL VOC 2012 only | set data.download=false
 data.check CONFIG --output {out} --set data.root={none} => problems to mend: | listed in
+data.check --preset voc21 --output {out} => there is no preset 'voc21' | did you mean 'voc12'?
 evaluate => one of the arguments --model_path --seeds --masks --run --compare is required
 evaluate --model_path {none}.pth => there is no file | train first (python train.py --config config.yaml)
-evaluate --model_path {text.txt} => text.txt cannot be read as weights | damaged, or holds more than plain tensors
+evaluate --model_path {text.txt} => text.txt cannot be read as weights | the file is damaged, or holds more than plain
+    tensors
 evaluate --model_path {tensors.pth} => is not an IBBNet checkpoint | expected a file that train.py wrote
 evaluate CONFIG --model_path {pets.pth} => knows other classes than the data: cat, dog and | --config
 evaluate CONFIG MODEL --split trian => there is no list 'trian' | lists there: train, val
@@ -75,12 +86,15 @@ evaluate CONFIG --masks {empty} => there is no mask | expected a palette or grey
 evaluate CONFIG --seeds {empty} => there is no seed file | run the stage that writes it
 evaluate CONFIG --masks {small_masks} => they must be of one image
 evaluate CONFIG --masks {strange_masks} => has value 99 | expected 0..6 or 255
-evaluate CONFIG --masks {voc}/SegmentationClass --set data.root={strange_truth} => strange_truth | value 99 | expected
+evaluate CONFIG --masks {voc}/SegmentationClass --set data.root={strange_truth} => strange_truth | has value 99 |
+    expected 0..6 or 255
 evaluate CONFIG --masks {colour_masks} => is an image of mode RGB | save it as palette or grey PNG
 evaluate CONFIG --seeds {strange_seeds} => has class 77 | the data has classes 0..5 | name the data
-evaluate CONFIG --masks {empty} --set data.root={maskless} => no truth to evaluate against | needs one for each image
+evaluate CONFIG --masks {empty} --set data.root={maskless} => there is no truth to evaluate against | evaluation
+    needs one for each image
 evaluate --run {empty} => is no run folder | expected a folder that train.py wrote
-evaluate CONFIG --compare {empty} {empty} => neither a mask val_0001.png nor a seed file | expected a folder of masks
+evaluate CONFIG --compare {empty} {empty} => neither a mask val_0001.png nor a seed file | expected a folder of masks,
+    a folder of seeds, or a checkpoint
 evaluate CONFIG --compare {segmenter.pth} {segmenter.pth} --csv x.csv => a comparison goes into --json | leave out --csv
 evaluate CONFIG --compare {segmenter.pth} {none} => no such file or folder | expected a folder of masks
 infer => the following arguments are required: --input
@@ -89,51 +103,66 @@ infer --input {empty} MODEL => no images in this folder | expected images, such 
 infer --input {own} --no-recursive MODEL => its sub-folders were not searched (--recursive)
 infer --input {text_image.jpg} MODEL => not one image can be read | give other files | is not an image
 infer --input {own} --model_path {none}.pth => none.pth | train first (python train.py --config config.yaml)
+infer --input {own} --model_path {text.txt} => cannot be read as weights
 infer --input {own} MODEL --classes ruond => --classes: the network knows no class 'ruond' | it knows
 infer --input {own} MODEL --labels {none}.csv => none.csv cannot be read | check the path
-infer --input {own} MODEL --labels {other.csv} => none of its 1 rows names an image | expected paths from the input
+infer --input {own} MODEL --labels {text.txt} => expected the header 'image,labels'
+infer --input {own} MODEL --labels {other.csv} => none of its 1 rows names an image | expected paths from the
+    input folder
 infer --input {own} MODEL --limit -1 => --limit -1 | expected a number of images, or 0 for all
+infer --input {own} MODEL --limit few => invalid int value: 'few'
 infer --input {own} MODEL --batch 0 => --batch 0 | leave it out for one at a time
 infer --input {own} MODEL --classes , => --classes ,: expected names | leave it out to find all classes
 infer --input {own} MODEL --tile 9 => --tile 9 | or 0 for whole images
 infer --input {own} --model_path {classifier.pth} --tile 200 => --tile needs a segmentation network | leave --tile out
+    or train on
 infer --input {own} MODEL --device tpu9 => device 'tpu9' is not available here | device=cpu or auto
 infer --input {own} MODEL --export cocoa => no format 'cocoa' | expected some of coco,
 infer --input {own} MODEL --export voc => the VOC server takes masks of its own 20 classes
 infer --input {own} MODEL --set pseudo.treshold=1 => did you mean 'pseudo.threshold'?
-infer --input {own} MODEL --output {foreign} => was not written by infer.py | choose another folder
+infer --input {own} MODEL --output {foreign} => was not written by infer.py and would be overwritten | choose
+    another folder
 infer --input {own} MODEL --output {text.txt} => cannot be written | choose a folder that can
 infer --input {text.mp4} MODEL => cannot be read as a video | give another file, or convert this one
 infer --input {text.mp4} MODEL --export coco => are for images | leave them out
 exports.masks {none} --export coco --output {out} => there is no folder | expected masks ID.png in it
 exports.masks {empty} --export coco --output {out} => holds no masks | expected ID.png in it
 exports.masks {small_masks} --export coco --output {out} => does not say which classes | --classes cat,dog,...
-exports.masks {strange_masks} --export coco --output {out} --classes cat,dog => value 99, which no class has | --classes
+exports.masks {strange_masks} --export coco --output {out} --classes cat,dog => has value 99, which no class has |
+    with --classes
 exports.masks {small_masks} --export yolo --output {out} --classes cat --images {none} => there is no such folder
-exports.masks {small_masks} --export yolo --output {out} --classes cat --images {empty} => no image of mask | expected
+exports.masks {small_masks} --export yolo --output {out} --classes cat --images {empty} => there is no image of
+    mask | expected
 exports.masks {small_masks} --export coco --output {out} --classes background,cat => 0 is background | remove what
 exports.masks {small_masks} --export coco --output {out} --classes cat,dog,cat => each once | remove what is no class
 exports.masks {small_masks} --export yolo,tar --output {out} => no format 'tar' | expected some of
 evaluation.gather {empty} => at least two runs | give their folders or the files of evaluate.py --json
 evaluation.gather {empty} {own} => holds no figures | expected a run folder with
-exports.voc_server {segmenter.pth} --output {out} => is no segmentation network of VOC's | give segmenter.pth
+exports.voc_server {segmenter.pth} --output {out} => is no segmentation network of VOC's 20 classes | give segmenter.pth
+    of a run on VOC
 exports.release {none}.pth {out}.pth => there is no file | give the path of a .pth file
+exports.voc_server {none}.pth --output {out} => there is no file | give the path of a .pth file
+exports.convert {none}.pth {out}.pth => none.pth
 exports.convert {tensors.pth} {out}.pth => is neither IRN's res50_cam.pth | set model.weights to the file
 exports.convert {segmenter.pth} {text.txt} => exists already | give another name, or remove it first
 exports.onnx {classifier.pth} {out}.onnx => expected a segmentation network, such as segmenter.pth
+exports.onnx {text.txt} {out}.onnx => cannot be read as weights
 report {empty} --set data.hints=x.json => --set data.hints is for train.py | leave it out
+report {empty} => is no run folder | expected a folder that train.py wrote
 stages.describe {none}.pth => there is no file | give the path of a .pth file
 stages.describe {numbers.pth} => and no weights | expected tensors by name
 """
 
 
 def rows() -> list[tuple[str, list[str], list[str]]]:
-    """Command, arguments and fragments of each row."""
+    """Command, arguments and fragments of each row; an indented line goes on with the row above."""
     found = []
-    for row in TABLE.strip().splitlines():
-        line, _, fragments = row.partition(" => ")
-        command, *arguments = shlex.split(" ".join(WORDS.get(word, word) for word in line.split()))
-        found.append((command, arguments, fragments.split(" | ")))
+    for row in re.split(r"\n(?=\S)", TABLE.strip()):
+        line, _, fragments = re.sub(r"\s*\n\s+", " ", row).partition(" => ")
+        words = shlex.split(
+            line.replace("CONFIG", "--config {settings.yaml}").replace("MODEL", "--model_path {segmenter.pth}")
+        )
+        found.append((words[0], words[1:], fragments.split(" | ")))
     return found
 
 
@@ -165,7 +194,7 @@ def world(tmp_path_factory, tiny_backbone) -> Path:
     for name, text in TEXTS.items():
         (folder / name).write_text(text)
     (folder / "empty").mkdir()
-    put(folder, "own/cat/1.png", "own/dog/2.png", "foreign/masks/a.png")
+    put(folder, "own/cat/1.png", "own/dog/2.png", "foreign/masks/a.png", "dataset/train/1.png", "dataset/val/1.png")
     shutil.copytree(folder / "voc", folder / "strange_truth")
     for path in (folder / "voc/JPEGImages").iterdir():
         name, size = path.stem, Image.open(path).size[::-1]
