@@ -69,6 +69,7 @@ def test_damaged_files_and_those_of_another_kind_are_named_and_no_more_is_unpack
     for changed, reason in (
         ({"classes": None}, ""),
         ({"maps": np.zeros((2, 9, 13), np.uint8)}, "'maps' is uint8"),
+        ({"maps": np.zeros((1, 9, 12), np.uint8)}, "'maps' is uint8"),
         ({"maps": np.zeros((1, 9, 13), np.float32)}, "'maps' is float32"),
         ({"maps": np.zeros((1, 5000, 5000), np.uint8)}, "'maps' unpacks to 25000128 bytes, expected at most 117"),
         ({"classes": np.zeros(1_000_000, np.int64)}, "'classes' unpacks to"),
@@ -79,6 +80,7 @@ def test_damaged_files_and_those_of_another_kind_are_named_and_no_more_is_unpack
         ({"size": np.array([35])}, "'size' is int64"),
         ({"size": np.array([-35, 50])}, "an image of 50 x -35 pixels"),
         ({"size": np.array([35.0, 50.0])}, "'size' is float64"),
+        ({"size": np.array(["35", "50"])}, "'size' is <U2"),
     ):
         np.savez_compressed(tmp_path / "a.npz", **ARRAYS)
         read_seed(tmp_path / "a.npz")
@@ -92,9 +94,10 @@ ARRAYS = {"classes": np.array([0]), "maps": np.zeros((1, 9, 13), np.uint8), "siz
 
 def test_seeds_and_masks_of_too_large_images_are_refused(tmp_path, monkeypatch):
     seed, mask = write_both(tmp_path)
-    monkeypatch.setenv(LIMIT, "24")
-    refused(r"a\.npz is of 50 x 35 pixels, above data.max_pixels \(24\)", read_seed, seed)
-    refused(r"a\.png is of 5 x 5 pixels, above data.max_pixels \(24\)", read_mask, mask)
+    write_mask(mask, np.zeros((35, 50)))
+    monkeypatch.setenv(LIMIT, "1749")
+    refused(r"a\.npz is of 50 x 35 pixels, above data.max_pixels \(1749\)", read_seed, seed)
+    refused(r"a\.png is of 50 x 35 pixels, above data.max_pixels \(1749\)", read_mask, mask)
 
 
 def test_masks_keep_every_value_with_any_palette_and_that_of_the_devkit(tmp_path):

@@ -12,12 +12,10 @@ import data.check
 import data.dataset
 import data.inspection
 from data.artifacts import read_mask, write_mask
-from data.check import check, draw, figures, main, report
-from data.index import class_palette, open_index
+from data.check import check, figures, main, report
 from data.settings import DataSettings
 from stages.config import Config
 from tests.data.layouts_of_tools import coco, put_json
-from tests.project import refused
 from utils.errors import run_script
 
 random = np.random.default_rng(0)
@@ -214,46 +212,3 @@ def test_images_that_show_nothing_and_one_class_everywhere_are_notes(tmp_path):
     assert "nearly white as the network sees them: 1" in notes
     assert "flat as the network sees them: 1" in notes
     assert "every image has cat, so there is nothing to tell it from" in notes
-
-
-def test_masks_of_other_values_are_refused_with_the_line_that_reads_them(pets):
-    """Also where no validation list is set: masks that are there are looked at."""
-    for name, colour in (("cat/1", 0), ("cat/2", 255)):
-        put(pets / f"masks/{name}.png", np.full((6, 8), colour, np.uint8))
-    (problem,) = check(settings(pets)).problems
-    assert "--set 'data.mask_values={0: background, 255: cat}'" in problem
-    cfg = settings(pets, mask_values={"0": "background", "255": "cat"}, val_list="val")
-    assert check(cfg).problems == []
-    assert [record.read_truth().max() for record in open_index(cfg.data, "val", masks=True).records] == [0, 1]
-
-
-def test_a_series_of_12_bits_is_refused_and_read_with_its_range(tmp_path):
-    for name, lowest in (("cat/1", 0), ("cat/2", 1), ("dog/1", 2), ("dog/2", 3)):
-        put(tmp_path / f"{name}.png", np.linspace(lowest, 3900, 48).reshape(6, 8).astype(np.uint16))
-    assert "--set 'data.range=[0, 4095]'" in check(settings(tmp_path)).problems[0]
-    refused(r"values end at 3900.*--set 'data.range=\[0, 4095\]'", open_index, settings(tmp_path).data, "all")
-    given = settings(tmp_path, range=(0.0, 4095.0))
-    assert (check(given).problems, check(given).notes) == ([], [])
-    assert 60 < np.asarray(open_index(given.data, "all").records[0].read_image()).mean() < 200
-
-
-def test_bands_and_nan_are_told(tmp_path):
-    tifffile = pytest.importorskip("tifffile")
-    put(tmp_path / "cat/1.png")
-    put(tmp_path / "dog/1.png")
-    for name in ("dog/a.tif", "dog/b.tif"):
-        six_bands = np.ones((6, 8, 6), np.uint8)
-        tifffile.imwrite(tmp_path / name, six_bands, photometric="minisblack", planarconfig="contig")
-    (problem,) = check(settings(tmp_path)).problems
-    assert "data.bands=[3, 2, 1]" in problem
-    assert "(2 such)" in problem
-    tifffile.imwrite(tmp_path / "cat/1.tif", np.full((6, 8), np.nan, np.float32))
-    assert "images that hold NaN: 1, first" in "\n".join(check(settings(tmp_path, range="percentile")).notes)
-
-
-def test_letters_that_no_font_has_are_numbered(pets, tmp_path):
-    (pets / "cat").rename(pets / "\ue000")
-    findings = check(settings(pets))
-    expected = "contact_sheet.jpg numbers 1 classes, because no font here has the letters of \ue000"
-    assert any(expected in note for note in findings.notes)
-    draw(findings, class_palette(DataSettings(), findings.class_names), tmp_path / "sheet.jpg")

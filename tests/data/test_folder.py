@@ -90,10 +90,21 @@ class TestTable:
         put_text(tagged, "labels.csv", "image,labels\nC:\\Users\\me\\in\\a.jpg,cat\n..\\..\\media\\b.jpg,dog\n")
         index = open_folder(tagged)
         assert labels_of(index) == {"in/a": {"cat"}, "b": {"dog"}}
-        assert any("found by the end of the path" in note for note in index.notes)
+        expected = f"paths of images that are not under {tagged}: 2, first '..\\..\\media\\b.jpg'"
+        assert any(expected in note and "found by the end of the path" in note for note in index.notes)
         root = put(tmp_path / "accents", "cafe\u0301.jpg", "b.jpg")
         put_text(root, "labels.csv", "image,labels\ncafé.jpg,bébé\nb.jpg,be\u0301be\u0301\n")
         assert labels_of(open_folder(root)) == {"cafe\u0301": {"bébé"}, "b": {"bébé"}}
+
+
+@pytest.mark.parametrize("where", ["labels.csv", "lists/mine.txt"])
+def test_no_name_leads_out_of_the_root(tagged, where):
+    put(tagged.parent, "secret.jpg")
+    names = ["../secret.jpg", "in/../../secret.jpg", "..\\secret.jpg"]
+    for name in (*names, f"{tagged.parent}/secret.jpg", f"{tagged}/../secret.jpg"):
+        put_text(tagged, where, f"image,labels\n{name},cat\n" if where.endswith("csv") else f"b.jpg\n{name}\n")
+        message = rf"{where}, line 2: the image's name '.*' (leads out of its folder|is an absolute path)"
+        refused(message, open_folder, tagged, "mine")
 
 
 def test_labels_of_cocos_format_and_classes_by_id(tmp_path):
@@ -111,6 +122,10 @@ def test_labels_of_cocos_format_and_classes_by_id(tmp_path):
     assert (labels_of(other), other.records[0].labels) == (labels_of(index), (0, 1))
     assert open_folder(tmp_path, rules=CocoRules(background="frog")).class_names == ("dog", "cat")
     refused(r"labels\.json, image 'in/b\.jpg': unknown class 'frog'", open_folder, tmp_path, classes=("cat", "dog"))
+    document["images"][1]["file_name"] = "..\\..\\media\\upload\\4\\b.jpg"
+    found = open_folder(put_json(tmp_path, "labels.json", document))
+    assert labels_of(found) == labels_of(index)
+    assert f"paths of images that are not under {tmp_path}: 1, first '..\\..\\media\\" in " ".join(found.notes)
     (tmp_path / "c.jpg").unlink()
     refused(r"labels\.json, image 'c\.jpg': there is no image 'c\.jpg'", open_folder, tmp_path)
 

@@ -144,6 +144,7 @@ def test_the_finer_shape_counts_whatever_the_order_and_a_class_is_not_drawn_outs
 
 
 BOX = shape("rectangle", "cat", [2, 2], [12, 12])
+TURNED = [9, 2], [20, 9], [13, 20], [2, 13]
 
 
 def test_a_mistake_has_one_clear_message(data):
@@ -163,12 +164,16 @@ def test_a_mistake_has_one_clear_message(data):
         ([{"label": "cat"}], {}, r"malformed"),
         ([BOX, shape("point", "cat", [30, 20])], {}, r"contradict: one is wholly covered .* outside of the boxes"),
         ([BOX, shape("rectangle", "background", [0, 0], [20, 20])], {}, r"contradict: a box has nothing left"),
+        ([shape("point", "cat", [9, 9]), shape("point", "background", [9, 9])], {}, r"contradict: one is wholly"),
         ([shape("rectangle", "cat", [0, 0.2], [0.5, 1])], {}, r"all of its points are within 0\.\.1, .* pixels"),
         ([CAT], {"width": "80"}, r"record 1: the height and width of the image are 30 and '80'; expected pixels"),
         ([CAT], {"height": None}, r"height and width of the image are None and 40"),
         ([shape("point", "cat", "12", "34")], {}, r"a point no number"),
         ([shape("rectangle", "cat", [9, 9], [9, 20])], {}, r"a rectangle has no area"),
-        ([shape("rectangle", "cat", [9, 2], [20, 9], [13, 20], [2, 13])], {}, r"or is turned; draw .* a polygon"),
+        *(
+            ([shape("rectangle", name, *TURNED)], {}, r"or is turned; draw .* a polygon")
+            for name in ("cat", "background")
+        ),
         ([shape("polygon", "cat", [5, 5], [9, 9], [13, 13])], {}, r"image 'p0' cover no pixel: one is too thin"),
     ):
         data.write(*shapes, **more)
@@ -281,7 +286,8 @@ def test_a_turned_image_is_meant_the_right_way_up(data):
     exif = image.getexif()
     exif[274] = 6
     image.save(path, exif=exif)
-    data.write(CAT, width=40, height=30.0)
-    refused("has 30 x 40, seen the right way up", data.opened)
+    for width, height in ((40, 30), (40.0, 30.0)):
+        data.write(CAT, width=width, height=height)
+        refused("has 30 x 40, seen the right way up", data.opened)
     data.write(CAT, width=30, height=40.0)
     assert data.opened().of("p0").values.shape == (40, 30)

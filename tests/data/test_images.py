@@ -132,8 +132,8 @@ def test_truncated_images_and_what_is_no_image_are_named(tmp_path):
             unreadable(name, tmp_path / name)
     (tmp_path / "notes.jpg").write_text("not an image")
     Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", "EPS")  # a program, which Pillow would give to Ghostscript
-    messages = {"gone.jpg": "gone.jpg does not exist", "notes.jpg": "notes.jpg is not an image", ".": tmp_path.name}
-    for name, message in {**messages, "a.jpg": "a.jpg is not an image in a known format"}.items():
+    messages = {"gone.jpg": r"gone\.jpg does not exist", "notes.jpg": r"notes\.jpg is not an image", ".": tmp_path.name}
+    for name, message in {**messages, "a.jpg": r"a\.jpg is not an image in a known format"}.items():
         unreadable(message, tmp_path / name)
 
 

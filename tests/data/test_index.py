@@ -36,8 +36,8 @@ def test_the_order_of_a_file_is_that_of_the_classes_and_numbers_are_in_natural_o
     for text in (*lines, "# label:color_rgb:parts:actions\nbackground:0,0,0::\ndog:128,0,0::\ncat:0,128,0::\n"):
         path = put_text(tmp_path, "names.txt", text) / "names.txt"
         assert read_class_names(path) == ("dog", "cat")
-    data = DataSettings(kind="folder", root=str(root), classes=(str(path),))
-    assert open_index(data, "all").class_names == ("dog", "cat")
+        data = DataSettings(kind="folder", root=str(root), classes=(str(path),))
+        assert open_index(data, "all").class_names == ("dog", "cat")
 
     def read(text: str) -> tuple[str, ...]:
         return read_class_names(put_text(tmp_path, "names.txt", text) / "names.txt")

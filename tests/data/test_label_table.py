@@ -63,7 +63,7 @@ def test_a_column_of_lists_divides_the_images_and_is_no_class(tmp_path):
             assert [record.name for record in open_folder(tmp_path, name).records] == expected
 
 
-LIST_EXPECTED = "expected train, val or test"
+LIST_EXPECTED, NOT_SHOWN = "expected train, val or test", "so the label of this row is not"
 UNUSED, OBJECTS = "columns that are not used", "rows of objects are the labels of 2 images"
 RUNS = "1,3,1 5\n1,4,\n1,2,7 3\n2,1,-1\n2,1,NaN\n"
 BOXES = "a,cat,train,1,5\nb,dog,val,1,5\na,dog,train,2,9\na,fox,train,0,0\n"
@@ -106,13 +106,20 @@ def test_columns_that_are_no_labels_are_refused(tmp_path):
     for text, message in (
         ("image,labels,label_2\n1,cat,dog\n", r"'label_2' looks like further labels beside 'labels'.*separated by ';'"),
         ("image,label,Split\n1,cat,train\n2,cat,dev\n", f"line 3: {LIST_EXPECTED} in the column 'Split', found"),
+        (
+            "ImageID,LabelName,Confidence\n1,cat,1\n2,dog,0\n",
+            f"line 3: the column 'Confidence' is 0, {NOT_SHOWN} in the",
+        ),
         ("image;label;score\n1;cat;0,0\n", "the column 'score' is 0,0, so the label of this row is not in the image"),
         ("image,class,value\n1,cat,1\n1,dog,0\n", "line 3: the column 'value' is 0, so the label of this row is not"),
+        ("image,label,label\n1,cat,dog\n", "the column 'label' looks like further labels"),
         ("image,defect_count\n1,0\n2,3\n", "the column 'defect_count' holds numbers; if these are classes"),
         ("image,label\n1,0.5\n2,cat\n", "2 different labels, such as '0.5'; expected classes"),
         ("image,label\n1,cat:0.9;dog:0.1\n", "2 different labels, such as 'cat:0.9'"),
+        ("image,label\n1,#REF!\n2,cat\n", "2 different labels, such as '#REF!'"),
         ("image,mask\n1,masks/1.png\n", "such as 'masks/1.png'"),
         (f"image,text\n{CAPTIONS}", "20 rows have 20 different labels, such as 'a dog.*classes of many images each"),
+        ("image,cat,dog,partition\n1,1,0,\n2,0,1,\n", "the column 'partition' looks like one of lists, and would be a"),
         ("image,cat,dog,Fold\n1,1,0,\n2,0,1,\n", "the column 'Fold' looks like one of lists, and would be a"),
         ("image,cat,dog,is_valid\n1,1,0,\n2,0,1,\n", "the column 'is_valid' looks like one of lists, and would be a"),
     ):

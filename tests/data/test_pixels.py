@@ -87,7 +87,10 @@ def test_alpha_lies_over_white_percentiles_are_of_each_image_and_what_is_no_numb
         assert to_rgb(Values(np.full((1, 1, 1), value), 0), PixelRule((-5, 5)), "x")[0, 0, 0] == pixel
 
 
-@pytest.mark.parametrize(("highest", "is_refused"), [(255, True), (4095, True), (32767, True), (32768, False)])
+HIGHEST = {255: True, 4095: True, 32767: True, 32768: False, 65535: False}
+
+
+@pytest.mark.parametrize(("highest", "is_refused"), HIGHEST.items())
 def test_a_series_of_fewer_bits_than_its_files_is_refused_with_the_line_to_add(tmp_path, highest, is_refused):
     for number in range(3):
         tifffile.imwrite(tmp_path / f"{number}.tif", np.rint(RAMP * highest / (number + 1)).astype(np.uint16))

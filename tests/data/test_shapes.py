@@ -94,9 +94,11 @@ def test_masks_are_given_only_when_asked_for_and_a_folder_with_something_else_is
     assert files(folder) == files(root)
 
 
-def test_labels_are_exactly_the_classes_of_the_mask(root: Path) -> None:
-    train, val = (open_shapes(root, name, TRAIN, VAL, SIZE, masks=True) for name in ("train", "val"))
+def test_labels_are_exactly_the_classes_of_the_mask(tmp_path: Path) -> None:
+    train, val = (open_shapes(tmp_path / "more", name, 7, 6, SIZE, masks=True) for name in ("train", "val"))
     assert train.class_names == SHAPES_CLASSES
+    for index in (train, val):
+        assert {label for record in index.records for label in record.labels} == set(range(len(SHAPES_CLASSES)))
     for record in (*train.records, *val.records):
         mask = read_mask(record.mask)
         assert mask.shape == read_image(record.image).size[::-1]

@@ -48,18 +48,19 @@ def test_one_reason_is_reported_and_nobody_waits(tmp_path, which):
 
 @pytest.mark.parametrize(("batch", "processes"), [(6, 2), (5, 2), (5, 3), (4, 4)])
 def test_shares_make_up_the_batches(batch, processes):
-    def draws(number: int, of: int) -> list[list[tuple[int, int]]]:
+    def draws(number: int, of: int, epoch: int, step: int) -> list[list[tuple[int, int]]]:
         sampler = TrainingSampler(17, batch, seed=3)
         sampler.split(number, of)
-        sampler.start(2, 1)
+        sampler.start(epoch, step)
         drawn = list(sampler)
         assert len(drawn) == len(sampler)
         return [drawn[position : position + sampler.share] for position in range(0, len(drawn), sampler.share)]
 
-    parts = [draws(number, processes) for number in range(processes)]
-    for whole, *shares in zip(draws(0, 1), *parts, strict=True):
-        assert sorted(draw for share in shares for draw in share) == sorted(whole)
-        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    for start in ((0, 0), (2, 1)):
+        parts = [draws(number, processes, *start) for number in range(processes)]
+        for whole, *shares in zip(draws(0, 1, *start), *parts, strict=True):
+            assert sorted(draw for share in shares for draw in share) == sorted(whole)
+            assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 class Images(Dataset):

@@ -120,7 +120,7 @@ def undisturbed(tmp_path_factory):
     return *train(run), metrics(run)
 
 
-@pytest.mark.parametrize("step", [2, 5, 15])
+@pytest.mark.parametrize("step", [2, 5, 6, 15])
 def test_stopped_anywhere_it_ends_with_the_same_weights_and_figures(new_run, undisturbed, monkeypatch, step):
     monkeypatch.setattr(engine, "SAVE_EVERY", -1.0)  # a state after each step
     network, figures, lines = undisturbed
@@ -138,10 +138,21 @@ def test_stopped_anywhere_it_ends_with_the_same_weights_and_figures(new_run, und
     assert again_figures == figures
 
 
-def test_loader_processes_change_nothing_and_another_precision_something(new_run, undisturbed):
+def test_loader_processes_change_nothing(new_run, undisturbed):
     assert same(train(new_run(), own=plan(workers=1))[0], undisturbed[0])
-    bf16 = replace(plan(), compute=Compute(torch.device("cpu"), "bf16"))
-    assert not same(train(new_run("bf16"), own=bf16)[0], undisturbed[0])
+
+
+def test_in_bf16_a_stopped_training_ends_with_the_same_weights(new_run, undisturbed, monkeypatch):
+    monkeypatch.setattr(engine, "SAVE_EVERY", -1.0)
+    own = replace(plan(), compute=Compute(torch.device("cpu"), "bf16"))
+    network, figures = train(new_run("whole"), own=own)
+    assert not same(network, undisturbed[0])  # so it was bf16
+    with pytest.raises(Stopped):
+        train(new_run(), at(7, stop), own=own)
+    resumed, resumed_figures = train(new_run(), own=own)
+    assert "resumed at step 6 of 15" in new_run().path("log.txt").read_text()
+    assert same(resumed, network)
+    assert resumed_figures == figures
 
 
 @pytest.mark.parametrize("spoil", ["of another fingerprint", "damaged", "of another version", "not a state"])
@@ -270,8 +281,10 @@ def watched(run: Run, *scores: float, every: int = 1, keep_best: bool = True) ->
 
 
 def test_watching_changes_no_training_and_the_best_epoch_is_kept_and_remembered_where_it_goes_on(new_run, undisturbed):
-    run = new_run("last")
-    assert same(watched(run, 0.25, 0.5, every=2, keep_best=False)[0], undisturbed[0])
+    assert same(watched(new_run("last"), 0.1, 0.3, 0.2, keep_best=False)[0], undisturbed[0])
+    assert same(watched(new_run("turns"), 0.25, 0.5, every=2, keep_best=False)[0], undisturbed[0])
+    run = new_run("best of turns")
+    watched(run, 0.25, 0.5, every=2)
     assert [row.get("miou") for row in metrics(run)] == [None, 0.25, 0.5]  # the last epoch always has one
     assert "miou 0.250" in run.path("log.txt").read_text()
     network, watch = watched(new_run(), 0.1, 0.3, 0.2)

@@ -75,7 +75,8 @@ def test_what_is_written_is_read(tmp_path):
 
 
 def test_of_repeated_epochs_the_later_counts(tmp_path):
-    for name, epochs, kept in (("a", [1, 2, 3, 1, 2], [3, 4]), ("b", [1, 2, 2, 3], [0, 2, 3]), ("c", [1, 1, 1], [2])):
+    cases = [([1, 2, 3, 1, 2], [3, 4]), ([1, 2, 2, 3], [0, 2, 3]), ([1, 2, 3, 2], [0, 3]), ([1, 1, 1], [2])]
+    for name, (epochs, kept) in zip("abcd", cases, strict=True):
         for number, epoch in enumerate(epochs):
             append_metrics(tmp_path / name, "cam", {"epoch": epoch, "number": number})
         assert [row["number"] for row in read_metrics(tmp_path / name)["cam"]] == kept
