@@ -182,6 +182,25 @@ def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
     assert len(list((tmp_path / "three/masks").glob("*.png"))) == 6
 
 
+def test_an_error_in_any_process_ends_all_with_one_reason(one, tmp_path):
+    project = one.begin(tmp_path, "classifier.pth", "ibb.pth")
+    damaged = sorted((tmp_path / "voc/JPEGImages").glob("train*.jpg"))[3]
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:300].ljust(len(content), b"\0"))  # of the same size: only reading it finds that
+    ended = run_script(2, tmp_path / "said", "train", *project.arguments("--stages", "seeds"))
+    said = "".join(each.err for each in ended)
+    assert all(each.code for each in ended)
+    assert 2 in [each.code for each in ended]
+    assert said.count("error:") == 1
+    assert damaged.name in said
+    assert "Traceback" not in said
+    assert "seeds" not in project.read("stages.json")
+    damaged.write_bytes(content)
+    together(2, tmp_path, "train", *project.arguments("--stages", "seeds"))
+    expected = {name: content for name, content in one.made().items() if name.startswith("seeds/")}
+    assert project.made() == expected
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc, to find torchrun's processes")
 @pytest.mark.parametrize("ending", ["interrupted", pytest.param("killed", marks=pytest.mark.slow)])
 def test_a_run_that_is_cut_off_is_gone_on_with(one, tmp_path, ending):

@@ -69,7 +69,7 @@ def test_links_commands_options_and_settings_exist(page):
             assert given <= options(script), words
         settings = [after for word, after in pairwise(words) if word == "--set" and "..." not in after]
         if settings:
-            load_config(None, overrides=settings)
+            load_config(ROOT / "config.yaml", overrides=settings)
 
 
 BENCHMARKS = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if "def main" in path.read_text()]

@@ -64,6 +64,18 @@ def test_miou_without_a_kind_is_that_of_the_mask_with_these_pixels_corrected():
     assert {row["largest"] for row in classes.values()} == {None}
 
 
+def test_the_largest_error_of_a_class_is_that_which_costs_it_most():
+    target = np.zeros((9, 100), np.uint8)
+    target[:, 50:], target[:, 98:] = 1, 2
+    prediction = target.copy()
+    prediction[:, 40:50] = 1  # 90 pixels of halo
+    prediction[:4, 90] = 0  # 4 inside
+    prediction[:, 99] = 1  # half of class 2
+    _, classes = error_figures(count_bands(target, prediction, VALUES), NAMES)
+    largest = {name: row["largest"] for name, row in classes.items()}
+    assert largest == {"background": "halo_32", "cat": "halo_32", "dog": "confusion", "train": None}
+
+
 def truths(root: Path) -> dict[str, np.ndarray]:
     return {f"p{i}": read_mask(root / f"SegmentationClass/p{i}.png") for i in range(6)}
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -10,6 +11,7 @@ import imageio.v2 as imageio
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.mask import decode
 
 import infer
 import utils.console as console
@@ -70,20 +72,26 @@ class TestOutput:
             assert (ended.code, message in ended.err) == (2, True)
             assert not (tmp_path / "out/masks").exists()
 
-    @pytest.mark.parametrize("paths", ["a.jpg a.png a.jpg.jpg", "x/a.jpg y/a.jpg", "a.JPG A.png", "a.b.jpg"])
+    @pytest.mark.parametrize(
+        "paths", ["a.jpg a.png", "a.jpg a.png a.jpg.jpg", "x/a.jpg y/a.jpg", "a.JPG A.png", "a.b.jpg"]
+    )
     def test_names_are_different_and_lead_back(self, paths):
         names = output_names(paths.split())
         assert len({name.casefold() for name in names.values()}) == len(names) == len(paths.split())
         assert all(path.startswith(name) for path, name in names.items())
 
-    def test_links_of_the_page_lead_to_files(self, tmp_path):
+    def test_page_is_safe_and_its_links_lead_to_files(self, tmp_path):
+        save(tmp_path / "in" / '<b>&"#?%20.png', (20, 30), 0)
         save(tmp_path / "in/sub dir" / '<b>&"#?%20ä.png', (20, 30), 1)
-        predict_images(tmp_path / "in", tmp_path / "out", Stub())
+        predict_images(tmp_path / "in", tmp_path / "out", Stub(("<i>", "dog", "train")))
         page = Page(tmp_path / "out/index.html")
+        assert not {"b", "i"} & set(page.tags)
         assert len(page.scripts) == 3  # items, the page, the editor of hints
-        assert len(page.items[0]["links"]) == 2
-        assert all((tmp_path / "out" / unquote(link)).is_file() for _, link in page.items[0]["links"])
-        assert [item["classes"] for item in page.items] == [["dog"]]
+        assert [len(item["links"]) for item in page.items] == [2, 2]
+        links = [link for item in page.items for _, link in item["links"]]
+        assert all((tmp_path / "out" / unquote(link)).is_file() for link in links)
+        classes = [[row["name"] for row in entry["classes"]] for entry in predictions(tmp_path / "out")["images"]]
+        assert [item["classes"] for item in page.items] == classes == [["<i>"], ["dog"]]
 
     def test_own_output_is_no_input(self, tmp_path):
         save(tmp_path / "in/a.png", (20, 30), 0)
@@ -112,7 +120,12 @@ class TestOutput:
 class TestExport:
     def test_masks_in_other_formats(self, written):
         out = written / "out"
-        assert [row["file_name"] for row in read_json(out / "coco.json")["images"]] == list(SIZES)
+        coco = read_json(out / "coco.json")
+        assert [row["file_name"] for row in coco["images"]] == list(SIZES)
+        for row in coco["annotations"]:
+            name = Path(coco["images"][row["image_id"] - 1]["file_name"]).with_suffix("")
+            mask = read_mask(out / "masks" / f"{name}.png")
+            assert np.array_equal(decode(row["segmentation"]) > 0, mask == row["category_id"])
         assert [path.stem for path in sorted((out / "yolo/labels").rglob("*.txt"))] == ["a", "c", "rotated"]
         for entry in predictions(out)["images"]:
             seed = read_seed(out / "maps" / Path(entry["image"]).with_suffix(".npz"))
@@ -153,7 +166,9 @@ def test_unreadable_files_and_those_of_several_images_are_told_each_time(infer_o
     first, others = Image.open(images / "a.jpg"), [Image.new("RGB", (30, 20), (red, 9, 200)) for red in (40, 80)]
     for name in ("moving.gif", "pages.tif"):
         first.save(images / name, save_all=True, append_images=others)
-    for option in ([], ["--quiet"]):  # the second time the images are done already
+    for option, done in product(([], ["--quiet"]), (False, True)):
+        if not done:
+            shutil.rmtree(tmp_path / "out", ignore_errors=True)
         ended = infer_on("segmenter", images, *option).well()
         printed = ended.out + ended.err
         report = predictions(tmp_path / "out")

@@ -15,6 +15,8 @@ QUICK = (
     "cam.frozen_stride=16 seeds.min_side=0 workers=0 device=cpu"
 )
 TINY = ("model.backbone=tiny", "model.weights=none", "cam.least_steps=2", "cam.frozen_stride=0")
+LONG = pytest.param((), marks=pytest.mark.long)
+NETWORKS = pytest.mark.parametrize("more", [TINY, LONG], ids=["tiny", "of photographs"])
 BOTH = [*COLOURS] * 24
 
 
@@ -38,15 +40,17 @@ def test_classes_that_can_be_told_are_learned(tmp_path):
     assert "WARNING" not in ended.out
 
 
-def test_random_labels_end_the_run_unless_it_is_told_to_go_on(tmp_path, tiny_backbone):
+@NETWORKS
+def test_random_labels_end_the_run_unless_it_is_told_to_go_on(tmp_path, tiny_backbone, more):
     labels = np.random.default_rng(1).permutation(BOTH).tolist()
-    ended = train(tmp_path, BOTH, labels, *TINY)
+    ended = train(tmp_path, BOTH, labels, *more)
     assert (ended.code, "has learned nothing" in ended.err, "cam.must_learn=false" in ended.err) == (2, True, True)
-    assert train(tmp_path, BOTH, labels, *TINY, "cam.must_learn=false").code == 0
+    assert train(tmp_path, BOTH, labels, *more, "cam.must_learn=false").code == 0
 
 
+@NETWORKS
 @pytest.mark.parametrize("without", ["grass", ""])
-def test_twelve_images_are_said_to_be_too_few_to_tell(tmp_path, tiny_backbone, without):
-    ended = train(tmp_path, BOTH[:12], ["fire", without] * 6, *TINY, "cam.held_back=0.1").well()
+def test_twelve_images_are_said_to_be_too_few_to_tell(tmp_path, tiny_backbone, without, more):
+    ended = train(tmp_path, BOTH[:12], ["fire", without] * 6, *more, "cam.held_back=0.1").well()
     assert "WARNING" in ended.out
     assert "give at least ten images of each class" in ended.out

@@ -109,13 +109,15 @@ def test_a_folder_of_images_sorted_by_class(tmp_path):
     assert len(list((reader.folder / "run/pseudo").rglob("*.png"))) == 7
     assert reader.figures()["n_images"] == 3
     assert set(reader.figures()["per_class"]) == {"background", *classes}
-    assert sorted(path.stem for path in (reader.folder / "out/masks").glob("*.png")) == ["new 0", "new 1"]
+    masks = sorted((reader.folder / "out/masks").glob("*.png"))
+    assert [path.stem for path in masks] == ["new 0", "new 1"]
+    assert read_mask(masks[0]).shape == np.asarray(Image.open(reader.folder / "new/new 0.png")).shape[:2]
     assert (reader.folder / "out/index.html").is_file()
 
 
-def few_of_coco(shared: Path, root: Path) -> None:
-    """COCO's layout with four images, two to validate on, and their annotations."""
-    for list_name, kept in (("train2017", 4), ("val2017", 2)):
+def few_of_coco(shared: Path, root: Path, count: int) -> None:
+    """COCO's layout with the first images, half as many to validate on, and their annotations."""
+    for list_name, kept in (("train2017", count), ("val2017", count // 2)):
         source = shared / "coco_mini"
         document = json.loads((source / f"annotations/instances_{list_name}.json").read_text())
         document["images"] = document["images"][:kept]
@@ -130,15 +132,16 @@ def few_of_coco(shared: Path, root: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside pycocotools
-def test_coco(shared_data, tmp_path):
-    few_of_coco(shared_data, tmp_path / "coco")
+@pytest.mark.parametrize("count", [4, pytest.param(80, marks=pytest.mark.slow)])
+def test_coco(shared_data, tmp_path, count):
+    few_of_coco(shared_data, tmp_path / "coco", count)
     reader = Reader(tmp_path, {"/data/coco": tmp_path / "coco", "IMAGES": others(tmp_path / "new")})
     ended = reader.run_all("COCO")
     assert set(ended) == {"train.py", "evaluate.py", "infer.py"}
     stages = json.loads((tmp_path / "run/stages.json").read_text())
-    assert stages["cam"]["result"]["images"] == stages["seeds"]["result"]["images"] == 4
-    assert (reader.figures()["n_images"], len(reader.figures()["per_class"])) == (2, 81)
-    assert len(list((tmp_path / "coco/masks_cache/val2017").glob("*.png"))) == 2
+    assert stages["cam"]["result"]["images"] == stages["seeds"]["result"]["images"] == count
+    assert (reader.figures()["n_images"], len(reader.figures()["per_class"])) == (count // 2, 81)
+    assert len(list((tmp_path / "coco/masks_cache/val2017").glob("*.png"))) == count // 2
     assert not (tmp_path / "coco/masks_cache/train2017").exists()
     assert len(list((tmp_path / "out/masks").glob("*.png"))) == 2
 

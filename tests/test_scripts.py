@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from data.artifacts import read_mask, read_seed
+import stages.seeds
+from data.artifacts import read_mask, read_seed, write_mask
 from exports.mask_sets import open_mask_set
 from exports.masks import export_masks
 from tests.project import Project, call, names, new_project
@@ -28,9 +29,9 @@ def test_training_runs_from_images_and_labels_to_a_report(finished):
         assert mask.shape == seed.size
         assert set(np.unique(mask)) <= {0, 255, *(seed.classes + 1)}
     assert (finished.folder / "best_model.pth").read_bytes() == (finished.run / "segmenter.pth").read_bytes()
-    stages = finished.read("stages.json")
-    assert set(stages) == set(STAGES)
-    assert stages["seeds"]["result"] == {"images": 6, "written": 6}
+    record = finished.read("stages.json")
+    assert set(record) == set(STAGES)
+    assert record["seeds"]["result"] == {"images": 6, "written": 6}
     lines = (finished.run / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["stage"] for line in lines] == ["cam", "ibb", "segment"]
 
@@ -59,10 +60,26 @@ def test_without_masks_training_runs_to_the_end(tmp_path, tiny_backbone):
     assert (tmp_path / "best_model.pth").is_file()
 
 
-def test_seeds_that_are_there_are_kept_and_the_others_made_as_before(project):
-    before = {path: path.read_bytes() for path in sorted((project.run / "seeds").glob("*.npz"))}
-    for path in list(before)[2:]:
-        path.unlink()
+@pytest.mark.parametrize("stopped", [True, False])
+def test_seeds_that_are_there_are_kept_and_the_others_made_as_before(project, monkeypatch, stopped):
+    """Those of a command that was stopped, and those of a stage that was done."""
+    folder, written = project.run / "seeds", []
+    before = {path: path.read_bytes() for path in sorted(folder.glob("*.npz"))}
+
+    def write_two(path: Path, *more, write=stages.seeds.write_seed) -> None:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, *more)
+
+    if stopped:
+        with monkeypatch.context() as patch:
+            patch.setattr(stages.seeds, "write_seed", write_two)
+            assert project.train("--redo", "seeds").code == 130
+    else:
+        for path in list(before)[2:]:
+            path.unlink()
+    assert len(list(folder.glob("*.npz"))) == 2
     again = project.train()
     assert again.stages("done") == ["seeds"]
     assert re.search("written +4\n", again.out)
@@ -109,6 +126,7 @@ def test_seeds_are_evaluated_at_every_threshold_and_masks_are_the_seeds_at_their
     assert set(figures) == KEYS
     assert (figures["miou"], figures["over_activation"], figures["under_activation"]) == (1.0, 0.0, 0.0)
     assert (figures["n_images"], figures["threshold"], figures["curve"]) == (6, None, [])
+    assert figures["per_class"]["background"]["iou"] == 1.0
     masks = finished.evaluate("--masks", finished.run / "pseudo", "--split", "train")
     seeds = finished.evaluate("--seeds", finished.run / "seeds_trained", "--split", "train")
     for name in ("miou", "over_activation"):
@@ -128,6 +146,21 @@ def test_a_run_is_evaluated_on_the_lists_that_figures_are_published_on(finished)
     rows = [figures, *(figures[title] for title in ("seeds + context", "seeds + IBB in training", "pseudo masks"))]
     published = {row["evaluated"]["published list"] for row in rows}
     assert published == {"no, the published 'train' has 1,464 images, this one 6"}
+
+
+def test_a_run_whose_network_is_newer_than_its_predictions_is_predicted_anew(project):
+    project.train()
+    record = project.read("stages.json")
+    record["segment"]["finished"] = record["report"]["finished"] + 1
+    (project.run / "stages.json").write_text(json.dumps(record))
+    for path in (project.run / "predictions").rglob("*.png"):
+        write_mask(path, np.zeros_like(read_mask(path)))
+    found, report = evaluated(project, "--run", project.run)
+    title = "segmentation, given labels"
+    assert found[title]["miou"] == report[title]["miou"]
+    next((project.run / "seeds_context").glob("*.npz")).unlink()
+    ended = project.evaluate_only("--run", project.run)
+    assert (ended.code, "run the stages that are missing" in ended.err) == (2, True)
 
 
 def test_a_network_and_its_own_masks_do_not_differ(finished):

@@ -67,6 +67,14 @@ def test_corrected_truth_and_a_changed_image_are_measured_anew_and_a_touched_one
 
 
 def test_stages_and_evaluation_refuse_what_was_made_for_other_classes(project):
+    for option, folder, split in (
+        *(("--seeds", "seeds", "train"), ("--seeds", "seeds_trained", "train")),
+        *(("--masks", "pseudo", "train"), ("--masks", "predictions/given", "val")),
+    ):
+        given = ("--split", split, option, project.run / folder)
+        ended = project.evaluate_only(*OTHER_ORDER, *given)
+        assert (ended.code, "in this order" in ended.err) == (2, True), ended.err
+        assert project.evaluate_only(*given).code == 0
     for stage, artifact in (
         *(("segment", "ibb.pth"), ("pseudo", "seeds_trained")),
         *(("remove", "context.pth"), ("seeds", "classifier.pth")),
@@ -77,8 +85,3 @@ def test_stages_and_evaluation_refuse_what_was_made_for_other_classes(project):
         assert f"expected {SWAPPED[0]}, {SWAPPED[1]}" in ended.err
         if stage == "remove":
             assert "cam       is stale and not asked for: its settings or its data have changed" in ended.out
-    for option, folder, split in (("--seeds", "seeds_trained", "train"), ("--masks", "predictions/given", "val")):
-        given = ("--split", split, option, project.run / folder)
-        ended = project.evaluate_only(*OTHER_ORDER, *given)
-        assert (ended.code, "in this order" in ended.err) == (2, True), ended.err
-        assert project.evaluate_only(*given).code == 0

@@ -132,33 +132,36 @@ def test_the_pipeline_takes_all_of_them(extended: Extended):
     assert extended.project.train(*SETTINGS).stages("done") == []
 
 
-def test_a_step_has_a_section_in_the_configuration(extended: Extended):
+def test_a_step_has_a_section_in_the_configuration(extended: Extended, tmp_path):
     written, shown = (extended.project.run / "config.yaml").read_text(), docs_settings.settings_text()
-    for part, key, default, about, bounds in (
-        ("steps.sharpen", "sharpen.power", 2.0, "the power", "between 0.1 and 10, found 11"),
-        ("mirror", "mirror.weight", 1.0, "of the mirrored maps", "between 0 and 1, found 11"),
+    for part, key, defaults, about, bounds in (
+        ("steps.sharpen", "sharpen.power", {"enabled": True, "power": 2.0}, "the power", "between 0.1 and 10"),
+        ("mirror", "mirror.weight", {"weight": 1.0}, "of the mirrored maps", "between 0 and 1"),
     ):
         section, name = key.split(".")
         assert getattr(load_config(None, overrides=[f"{key}=0.5"]).part(part), name) == 0.5
+        (tmp_path / "settings.yaml").write_text(f"{section}: {{{name}: 0.25}}\n")
+        assert getattr(load_config(tmp_path / "settings.yaml").part(part), name) == 0.25
         for text, message in (
-            (f"{key}=11", f"'{key}' must be {bounds}"),
+            (f"{key}=11", f"'{key}' must be {bounds}, found 11"),
+            (f"{key}=high", f"'{key}' must be of type float"),
             (f"{key}x=3", f"unknown setting '{key}x'; did you mean '{key}'?"),
         ):
             with pytest.raises(UserError, match=re.escape(message)):
                 load_config(None, overrides=[text])
-        assert yaml.safe_load(written)[section][name] == yaml.safe_load(shown)[section][name] == default
+        assert yaml.safe_load(written)[section] == yaml.safe_load(shown)[section] == defaults
         assert f"# {about}" in shown
-        assert f"| `{key}` | `{default}` | {about} |" in docs_settings.table_text(section)
+        assert f"| `{key}` | `{defaults[name]}` | {about} |" in docs_settings.table_text(section)
 
 
 def test_what_a_step_reads_makes_its_files_again(extended: Extended, tmp_path):
-    project = extended.project.copy(tmp_path)
     for text, stages, again in (
         ("mirror.weight=0.5", "count,mirror", ["mirror"]),
         ("seed=1", "count,mirror", ["count", "mirror"]),  # the fit reads it
         ("channels_last=false", "walk", ["walk"]),
-        ("sharpen.power=3", "cam,seeds", ["seeds"]),
+        ("sharpen.power=3", "cam,seeds,ablation", ["seeds", "ablation"]),
     ):
+        project = extended.project.copy(tmp_path / text)
         assert project.train(*SETTINGS, "--set", text, "--stages", stages).well().stages("done") == again
 
 

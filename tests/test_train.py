@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -142,7 +143,7 @@ def test_a_stage_reads_no_setting_that_it_does_not_declare(project: Project, mon
 def test_every_setting_is_declared_by_a_stage_or_changes_no_file():
     for preset in PRESETS:
         read, chosen = set(), load_config(ROOT / "config.yaml", preset)
-        for kind, hints in zip(WALKS, ("", "hints.json"), strict=True):
+        for kind, hints in product(WALKS, ("", "hints.json")):
             cfg = override(chosen, [f"affinity.kind={kind}", f"data.hints={hints}"])
             for stage in STAGES.values():
                 read |= declared(cfg, stage)
@@ -181,3 +182,10 @@ def test_a_setting_redoes_what_depends_on_it_and_nothing_else(project: Project, 
     for setting, again in AGAIN.items():
         (project.run / "stages.json").write_bytes(record)
         assert project.train("--set", setting).well().stages("done") == again.split(), setting
+
+
+def test_stages_wait_for_earlier_ones_only():
+    order = list(STAGES)
+    assert len(order) == len(pipeline())
+    for position, stage in enumerate(STAGES.values()):
+        assert set(stage.upstream) <= set(order[:position])

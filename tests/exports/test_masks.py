@@ -171,8 +171,9 @@ def test_classes_are_those_that_the_masks_were_written_with(tmp_path):
 
 def test_a_write_that_fails_leaves_nothing(masks, tmp_path):
     masks.masks[-1].path.write_bytes(b"damaged")
-    for kind in ("coco", "coco-polygons"):
-        with pytest.raises(UserError, match="cannot be decoded"):
+    damaged = "cannot be decoded"
+    for kind, message in (("coco", damaged), ("coco-polygons", damaged), ("voc", "of its own 20 classes")):
+        with pytest.raises(UserError, match=message):
             export_masks(masks, [kind], tmp_path / "out")
     assert not list(tmp_path.glob("out/*"))
 

@@ -13,10 +13,12 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
+from data.images import read_image
 from data.transforms import normalise
 from exports import onnx as onnx_export
 from exports.onnx import FromPixels, export_onnx
-from models.segmenter import Segmenter
+from models.backbone import BACKBONES
+from models.segmenter import Segmenter, build_segmenter
 from stages.config import load_config
 from stages.networks import save_network
 from tests.models.tiny import TinyBackbone
@@ -28,9 +30,17 @@ NAMES = ("cat", "dög", "train")
 INSTALLED = "json"  # in place of onnxruntime: any module that is installed
 
 
+class Shifted(TinyBackbone):
+    """A backbone whose pixels are shifted and scaled by other numbers than those of ImageNet."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean, self.std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+
+
 def tiny_segmenter() -> Segmenter:
     torch.manual_seed(0)
-    network = Segmenter(TinyBackbone(), len(NAMES) + 1, -1).eval().requires_grad_(False)
+    network = Segmenter(Shifted(), len(NAMES) + 1, -1).eval().requires_grad_(False)
     torch.nn.init.normal_(network.head[-1].weight)
     return network
 
@@ -41,13 +51,15 @@ def needs(*packages: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory, tiny_backbone) -> Path:
+def exported(tmp_path_factory) -> Path:
     """What the command makes of a checkpoint."""
     needs("onnx", "onnxscript")
     checkpoint, path = tmp_path_factory.mktemp("network") / "net.pth", tmp_path_factory.mktemp("onnx") / "tiny.onnx"
-    cfg = load_config(None, overrides=[f"model.backbone={tiny_backbone}", "segment.stage=-1"])
-    save_network(checkpoint, "segmenter", tiny_segmenter(), NAMES, cfg, {})
-    call("exports.onnx", checkpoint, path).well()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "tiny", lambda imagenet: Shifted())
+        cfg = load_config(None, overrides=["model.backbone=tiny", "segment.stage=-1"])
+        save_network(checkpoint, "segmenter", tiny_segmenter(), NAMES, cfg, {})
+        call("exports.onnx", checkpoint, path).well()
     return path
 
 
@@ -68,7 +80,7 @@ def test_logits_are_the_networks_at_any_size_and_the_file_says_what_it_is(export
         assert np.abs(logits - by_hand.numpy()).max() < 1e-4
     about = running.get_modelmeta().custom_metadata_map
     found = [json.loads(about[name]) for name in ("classes", "mean", "std")]
-    assert found == [["background", *NAMES], list(network.backbone.mean), list(network.backbone.std)]
+    assert found == [["background", *NAMES], [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]]
     assert ("0..255" in about["input"], about["backbone"]) == (True, "tiny")
     (given,), (back,) = running.get_inputs(), running.get_outputs()
     assert (given.name, given.shape[1], back.name, back.shape[1]) == ("image", 3, "logits", 4)
@@ -153,3 +165,21 @@ def test_a_file_may_differ_by_what_rounding_changes_in_the_network_itself(tmp_pa
         pretend(monkeypatch, Unstable(), difference)
         with contextlib.nullcontext() if kept else pytest.raises(RuntimeError, match="differ"):
             onnx_export._compare(Unstable(), tmp_path / "a.onnx", ((40, 56),))
+
+
+@pytest.mark.slow
+def test_a_checkpoint_on_real_images(shared_data, tmp_path):
+    needs("onnx", "onnxscript", "onnxruntime")
+    cfg = load_config(None, overrides=["model.backbone=efficientnet_lite0", "segment.stage=-2"])
+    torch.manual_seed(0)
+    network = build_segmenter("efficientnet_lite0", 4, "imagenet", -2)
+    torch.nn.init.normal_(network.head[-1].weight)
+    save_network(tmp_path / "net.pth", "segmenter", network, NAMES, cfg, {})
+    call("exports.onnx", tmp_path / "net.pth", tmp_path / "net.onnx").well()
+    running = session(tmp_path / "net.onnx")
+    for path in sorted((shared_data / "voc12/JPEGImages").glob("*.jpg"))[:5]:
+        pixels = np.array(read_image(path), np.float32).transpose(2, 0, 1)[None]
+        (logits,) = running.run(None, {"image": pixels})
+        with torch.no_grad():
+            expected = FromPixels(network)(torch.from_numpy(pixels)).numpy()
+        assert np.abs(logits - expected).max() < 1e-3

@@ -34,6 +34,7 @@ def test_it_is_half_as_large_says_nothing_of_the_machine_and_gives_the_same_logi
     found, checkpoint = load_network(small)
     cfg = config_from_dict(checkpoint.config, str(small))
     assert "somebody" not in str(checkpoint.config)
+    assert b"somebody" not in small.read_bytes()
     assert (cfg.workers, cfg.model.backbone, checkpoint.figures) == (2, "tiny", {"loss": 0.5})
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():

@@ -28,22 +28,22 @@ def masks(output: Path) -> dict[str, bytes]:
 
 
 def test_batches_change_nothing(checkpoints, tmp_path):
-    for number, size in enumerate([(20, 30), (20, 30), (24, 16), (20, 30), (24, 16), (24, 16)]):
+    for number, size in enumerate([(20, 30), (20, 30), (24, 16), (20, 30), (17, 45), (24, 16), (24, 16)]):
         save(tmp_path / f"in/{number}.png", size)
     (tmp_path / "in/2b.png").write_text("no image")
-    (tmp_path / "labels.csv").write_text("image,labels\n1,Cat;dog\n5,\n")
+    (tmp_path / "labels.csv").write_text("image,labels\n1,Cat;dog\n6,\n")
     predictor = load_predictor(checkpoints["segmenter"], ["pseudo.refine=none"])
     for batch in (1, 3, 16):
         options = Options(tmp_path / "labels.csv", batch=batch)
         summary = predict_images(tmp_path / "in", tmp_path / f"out{batch}", predictor, options)
-        assert (summary.new, len(summary.unreadable)) == (6, 1)
+        assert (summary.new, len(summary.unreadable)) == (7, 1)
         for name in masks(tmp_path / "out1"):
             one, many = (read_mask(tmp_path / f"out{b}/masks/{name}") for b in (1, batch))
             assert (one != many).mean() < 0.01  # sums in another order
         found = [row["image"] for row in predictions(tmp_path / f"out{batch}")["images"]]
-        assert found == [f"{number}.png" for number in range(6)]
+        assert found == [f"{number}.png" for number in range(7)]
     assert set(np.unique(read_mask(tmp_path / "out3/masks/1.png"))) <= {0, 1, 2}
-    assert not read_mask(tmp_path / "out3/masks/5.png").any()
+    assert not read_mask(tmp_path / "out3/masks/6.png").any()
 
 
 def shapes_seen(predictor: Predictor) -> list[tuple[int, ...]]:
@@ -123,6 +123,12 @@ class TestResume:
         assert predict_images(folder / "in", folder / "out", stub, Options(folder / "labels.csv")).new == 1
         assert stub.asked == [[2]]
 
+    def test_the_second_time_nothing_is_done(self, infer_on, images, tmp_path):
+        infer_on("segmenter", images)
+        before = times(tmp_path / "out")
+        assert "0 images predicted, 3 done already" in infer_on("segmenter", images).well().out
+        assert times(tmp_path / "out") == before
+
     def test_an_image_that_looks_unchanged_is_redone_and_shown(self, folder):
         pages, path = [], folder / "in/p1.png"
         for colour in ((1, 0, 0), (1, 0, 255)):  # of one size, time and result
@@ -147,8 +153,12 @@ class TestResume:
         else:
             with pytest.raises(KeyboardInterrupt):
                 predict_images(*stopped)
-        kept = predict_images(tmp_path / "in", tmp_path / "parts", Stub(MANY)).kept
-        assert 1 <= kept <= 4 if killed else kept == 4
+        done = [path.stem for path in (tmp_path / "parts/.done").glob("[!.]*.json")]
+        before = {name: (tmp_path / f"parts/masks/{name}.png").stat().st_mtime_ns for name in done}
+        assert 1 <= len(done) <= 4 if killed else len(done) == 4
+        summary = predict_images(tmp_path / "in", tmp_path / "parts", Stub(MANY))
+        assert (summary.kept, summary.new) == (len(done), 6 - len(done))
+        assert all((tmp_path / f"parts/masks/{name}.png").stat().st_mtime_ns == when for name, when in before.items())
         assert masks(tmp_path / "whole") == masks(tmp_path / "parts")
         assert predictions(tmp_path / "whole")["images"] == predictions(tmp_path / "parts")["images"]
 

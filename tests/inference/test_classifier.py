@@ -28,12 +28,12 @@ def test_maps_that_lie_upon_each_other_count_once():
 def test_its_maps_are_those_that_the_report_evaluates(finished: Project, checkpoint):
     predictor = load_predictor(finished.run / checkpoint, ["device=cpu"])
     assert list(predictor.settings["dataset steps"]) == ["context", "trained"]
-    name = names(finished, "val")[0]
-    (path,) = (finished.folder / "voc/JPEGImages").glob(f"{name}.*")
-    expected = read_seed(finished.run / "ablation_steps/given/trained" / f"{name}.npz")
-    found = predictor.predict(np.array(read_image(path)), expected.classes.tolist())
-    assert found.classes == tuple(expected.classes)
-    np.testing.assert_allclose(found.maps, expected.maps, atol=0.02)  # files hold 8 bits, after each step
+    for name in names(finished, "val"):
+        (path,) = (finished.folder / "voc/JPEGImages").glob(f"{name}.*")
+        expected = read_seed(finished.run / "ablation_steps/given/trained" / f"{name}.npz")
+        found = predictor.predict(np.array(read_image(path)), expected.classes.tolist())
+        assert found.classes == tuple(expected.classes)
+        np.testing.assert_allclose(found.maps, expected.maps, atol=0.02)  # files hold 8 bits, after each step
 
 
 def test_masks_depend_on_the_networks_of_its_steps(project: Project):
@@ -48,12 +48,14 @@ def test_networks_of_another_run_beside_it_are_refused(project: Project):
     for name in ("ibb.pth", "context.pth"):
         own = load_checkpoint(project.run / name)
         save_checkpoint(project.run / name, replace(own, class_names=own.class_names[::-1]))
-        with pytest.raises(UserError, match=f"{name} was made for the classes .*, in this order; expected .*, in this"):
+        order = f"{name} was made for the classes .*, in this order; expected .*, in this order"
+        with pytest.raises(UserError, match=order):
             load_predictor(project.run / "classifier.pth", ["device=cpu"])
         save_checkpoint(project.run / name, own)
     own.state["classifier.weight"].neg_()
     save_checkpoint(project.run / "context.pth", own)
-    with pytest.raises(UserError, match="was learned with another classifier than the one that reads the images"):
+    other = "context.pth was learned with another classifier than the one that reads the images"
+    with pytest.raises(UserError, match=other):
         load_predictor(project.run / "classifier.pth", ["device=cpu"])
 
 
@@ -63,6 +65,7 @@ def test_fast_opens_no_other_network_and_reads_an_image_once(finished: Project):
         assert [step.name for step in predictor.method.steps] == ["cam", "gfm", "prm"]
         assert predictor.method.views.scales == (1.0,)
         assert list(predictor.settings["dataset steps"]) == steps
+        assert predictor.settings["infer"]["quality"] == "fast"
 
 
 def test_a_step_whose_network_is_missing_is_named(finished: Project, tmp_path, caplog):

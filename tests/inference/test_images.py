@@ -85,9 +85,16 @@ def test_videos_are_those_that_are_named_or_matched(shots):
 
 
 class TestLabels:
-    def test_given_classes_are_the_only_ones(self, infer_on, images, tmp_path):
-        (tmp_path / "labels.csv").write_text("image,train,cat,dog\na,1,0,1\nb/c.png,0,0,0\n")
-        infer_on("classifier", images, "--labels", tmp_path / "labels.csv").well()
+    @pytest.mark.parametrize(
+        ("kind", "table"),
+        [
+            ("classifier", "image,labels\na.jpg,Dog;train\nc,\n"),
+            ("segmenter", "image,train,cat,dog\na,1,0,1\nb/c.png,0,0,0\n"),
+        ],
+    )
+    def test_given_classes_are_the_only_ones(self, infer_on, images, tmp_path, kind, table):
+        (tmp_path / "labels.csv").write_text(table)
+        infer_on(kind, images, "--labels", tmp_path / "labels.csv").well()
         rows = {row["image"]: row for row in predictions(tmp_path / "out")["images"]}
         assert {found["name"] for found in rows["a.jpg"]["classes"]} == {"dog", "train"}
         assert set(np.unique(read_mask(tmp_path / "out/masks/a.png"))) <= {0, 2, 3}

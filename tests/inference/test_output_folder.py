@@ -52,6 +52,7 @@ def test_what_is_done_is_found_only_with_its_files_and_values(tmp_path):
 
 def test_a_damaged_table_of_values_is_begun_anew(tmp_path):
     ClassValues(tmp_path, MANY).value(9)
+    assert ClassValues(tmp_path, MANY).values == {9: 1}
     content = json.loads((tmp_path / CLASSES).read_text())
     row = {"name": "class 7", "value": 1}
     for changes in ([{}, {"name": "class 8"}], [{"name": "no such"}], [{"value": "1"}], [{"value": 2}], []):

@@ -76,7 +76,8 @@ def test_the_overlay_tints_what_the_mask_says(result, tmp_path):
 def test_any_way_to_give_an_image(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    for given in (str(tmp_path / "a.png"), Image.open(tmp_path / "a.png"), pixels, torch.from_numpy(pixels)):
+    path = tmp_path / "a.png"
+    for given in (path, str(path), Image.open(path), pixels, torch.from_numpy(pixels)):
         assert np.array_equal(to_pixels(given), pixels)
     half_clear = Image.new("LA", (2, 2), (100, 128))
     assert np.array_equal(to_pixels(half_clear.convert("La")), to_pixels(half_clear))
