@@ -31,6 +31,7 @@ def test_a_clear_gain_and_none_and_seeds_at_their_best_threshold(evaluated, tmp_
     assert 0 < row["low"] < row["difference"] < row["high"]
     for side, folder in (("a", "bad"), ("b", "good")):
         assert row[side] == pytest.approx(evaluated("--masks", folder)[1]["miou"], abs=1e-12)
+    assert "A is better" in evaluated("--compare", "good", "bad")[0]
     assert "these 10 images show no clear difference" in evaluated("--compare", "good", "same")[0]
     printed, compared = evaluated("--compare", "seeds", "bad")
     assert "A is better" in printed

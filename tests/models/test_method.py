@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from models.method import Method, SimilarityStep, Step
 from models.reading import Views, normalise_maps, read
@@ -12,6 +13,7 @@ from tests.models.tiny import (
     CLASSES,
     SCALES,
     TinyBackbone,
+    cams,
     full_method,
     make_image,
     make_method,
@@ -22,6 +24,15 @@ from utils.errors import UserError
 
 BY_NAME = {kind.name: kind for kind in STEPS}
 STEPS_BEFORE = (ClassActivationMap(scales=SCALES), GradFusion(), PartialReactivation())
+
+
+def test_without_other_steps_it_is_the_class_activation_map():
+    classifier, image = tiny_classifier(), make_image()
+    reading = read(classifier, image, CLASSES, Views(SCALES))
+    assert torch.equal(make_method()(classifier, image, CLASSES), normalise_maps(reading.cam))
+    flat = Method([ClassActivationMap(scales=(1.0,), flip=False)])(classifier, image, CLASSES)
+    maps = interpolate(cams(classifier, image[None])[:, CLASSES], (8, 12), mode="bilinear", align_corners=False)[0]
+    torch.testing.assert_close(flat, normalise_maps(maps))
 
 
 def test_the_maps_of_each_step_are_the_result_without_the_later_ones():
@@ -89,7 +100,8 @@ def test_the_first_step_says_how_to_read_and_one_that_cannot_or_lacks_its_method
         Method([GradFusion()])
     for name in ("prm", "sipe"):
         method = make_method(BY_NAME[name](enabled=True, strides=(32,)))
-        with pytest.raises(UserError, match=rf"{name}\.strides \[32\]: the backbone has no .*from 2, 4, 8, 16"):
+        message = rf"{name}\.strides \[32\]: the backbone has no stage of stride 32; choose from 2, 4, 8, 16"
+        with pytest.raises(UserError, match=message):
             method(tiny_classifier(), make_image(), CLASSES)
     for lacking in (Step(), SimilarityStep().change):
         with pytest.raises(NotImplementedError):

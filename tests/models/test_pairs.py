@@ -39,9 +39,11 @@ def test_a_path_is_the_cells_less_than_one_from_the_line_of_the_published_pairs_
     published = reference("paths.npz")
     offsets, lengths = (published[f"radius{radius}_{what}"].tolist() for what in ("offsets", "lengths"))
     assert dict(zip(map(tuple, offsets), lengths, strict=True)) == {path[-1]: len(path) for path in paths}
+    assert len(ends) == len(offsets)
+    assert [len(path) for path in paths] == lengths
 
 
-@pytest.mark.parametrize(("radius", "size"), [(2, (4, 5)), (3, (7, 9)), (5, (5, 9)), (10, (10, 20))])
+@pytest.mark.parametrize(("radius", "size"), [(2, (4, 5)), (3, (7, 9)), (5, (6, 12)), (5, (5, 9)), (10, (10, 20))])
 def test_maxima_and_their_gradients_are_those_of_a_plain_loop(radius, size):
     generator = torch.Generator().manual_seed(radius)
     # No value twice, so that the cell of a maximum, which alone gets a gradient, is no matter of choice.
@@ -61,6 +63,15 @@ def test_maxima_and_their_gradients_are_those_of_a_plain_loop(radius, size):
     path_maxima(equal, radius).sum().backward()
     assert equal.grad.sum() == pytest.approx(3 * found[path_maxima][0][0].numel(), rel=1e-5)
     assert (equal.grad >= 0).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 30), (4, 50), (30, 7), (50, 8), (0, 0), (30, 1)])
+def test_maps_too_small_for_a_neighbourhood_have_no_maxima(size):
+    edge = torch.zeros(3, *size, requires_grad=True)
+    maxima = path_maxima(edge, 5)
+    assert (maxima.shape[:2], maxima.numel()) == ((3, len(pair_paths(5))), 0)
+    maxima.sum().backward()
+    assert not edge.grad.any()
 
 
 def random_case(height: int = 13, width: int = 19, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,7 +99,7 @@ def test_losses_agree_with_the_published_ones(case):
     assert sum(losses.values()).item() == pytest.approx(total, rel=1e-4)
 
 
-@pytest.mark.parametrize("radius", [2, 5])
+@pytest.mark.parametrize("radius", [2, 3, 5])
 def test_losses_are_their_definition_and_without_displacement_the_others_are_the_same(radius):
     edge, field, labels = random_case(seed=radius)
     losses = affinity_losses(edge, field, labels, radius)
@@ -105,13 +116,16 @@ def test_losses_are_their_definition_and_without_displacement_the_others_are_the
         is_known = (here != 255) & (there != 255)
         for name, is_kind in (("bg_pos", here == 0), ("fg_pos", here > 0)):
             pairs = is_known & is_kind & (here == there)
-            found[name].append(-affinity[:, number][pairs].log())
+            found[name].append(-(affinity[:, number][pairs] + 1e-5).log())
             distance = difference if name == "bg_pos" else to_centre
             found[f"disp_{name[:2]}"].append(distance.abs().movedim(1, -1)[pairs].flatten())
-        found["neg"].append(-(1 - affinity[:, number])[is_known & (here != there)].log())
+        found["neg"].append(-(1 + 1e-5 - affinity[:, number])[is_known & (here != there)].log())
     assert list(losses) == list(found)
-    for name, values in found.items():
-        assert losses[name].item() == pytest.approx(LOSS_WEIGHTS[name] * torch.cat(values).mean().item(), rel=1e-3)
+    for name, each in found.items():
+        values = torch.cat(each)
+        expected = LOSS_WEIGHTS[name] * values.sum().item() / (len(values) + 1e-5)
+        assert losses[name].item() == pytest.approx(expected, rel=1e-4)
+        assert expected > 0
     alone = affinity_losses(edge, None, labels, radius)
     assert list(alone) == ["bg_pos", "fg_pos", "neg"]
     assert all(torch.equal(alone[name], losses[name]) for name in alone)

@@ -62,7 +62,7 @@ def test_refiner_gets_probabilities_of_the_same_best_label_and_decides():
     assert (mask == CLASSES[1] + 1).all()
 
 
-@pytest.mark.parametrize("size", [(40, 60), (33, 41), (1, 7)])
+@pytest.mark.parametrize("size", [(40, 60), (37, 58), (33, 41), (4, 4), (1, 7)])
 def test_upsampled_maps_lie_where_they_were(size):
     """A ramp over the image, reduced to stride 4 and brought back, is the same ramp but for the rim."""
 
@@ -82,6 +82,10 @@ def test_confident_labels_have_three_zones_and_the_likelier_class():
     assert confident_labels(maps, torch.tensor([4, 2])).tolist() == [[5, 5, 255, 255, 0, 0, 3]]
     both = confident_labels(maps, torch.tensor([4, 2]), fg_threshold=0.45, bg_threshold=0.3)
     assert both.tolist() == [[5, 255, 0, 0, 0, 0, 3]]
+    maps = random_maps()
+    both = confident_labels(maps, CLASSES, fg_threshold=0.8, bg_threshold=0.4)
+    high, low = (pseudo_mask(maps, CLASSES, threshold=threshold) for threshold in (0.8, 0.4))
+    assert torch.equal(both, torch.where(high > 0, high, torch.where(low > 0, IGNORE, 0).byte()))
 
 
 def test_the_refiner_of_confident_labels_gets_both_cuts_as_probabilities():
@@ -93,5 +97,6 @@ def test_the_refiner_of_confident_labels_gets_both_cuts_as_probabilities():
     torch.testing.assert_close(both.sum(dim=1), torch.ones(2, 1, 2))
     torch.testing.assert_close(both[:, :, 0, 1], torch.tensor([[0.7, 0.15, 0.15], [0.15, 0.15, 0.7]]))
     # As published: a refinement that removes an object only in the low cut leaves it confident.
-    swapped = confident_labels(maps, classes, refiner=lambda p: torch.stack([p[0], p[1].roll(-1, dims=0)]))
-    assert swapped[0, 0] == 1
+    maps, classes = torch.tensor([[[0.5]]]), torch.tensor([0])
+    swapped = confident_labels(maps, classes, refiner=lambda p: torch.stack([p[0], p[1].flip(0)]))
+    assert swapped.tolist() == [[1]]

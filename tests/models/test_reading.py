@@ -27,9 +27,12 @@ def test_at_one_scale_the_maps_are_the_classifiers_and_features_those_of_the_sta
     stages = classifier.backbone.stages(image[None])
     for stage in (2, 4):
         torch.testing.assert_close(found.features[stage], resize(stages[stage][0], (7, 9)))
+    plain = read(classifier, image, CLASSES, Views(flip=False))
+    assert torch.equal(plain.cam, found.cam)
+    assert (plain.gradients, plain.features) == ({}, {})
 
 
-@pytest.mark.parametrize("size", [(64, 96), (50, 71)])
+@pytest.mark.parametrize("size", [(64, 96), (50, 71), (33, 40)])
 @pytest.mark.parametrize("classes", [CLASSES, []])
 def test_the_grid_has_a_cell_for_each_eight_pixels_with_classes_or_without(size, classes):
     found = read(tiny_classifier(), make_image(*size), classes, Views((1.0, 0.5)), **STAGES)
@@ -66,6 +69,9 @@ def test_gradients_of_all_stages_agree_with_finite_differences():
         assert (slopes < 0).any()  # what the rectification is for
         expected = resize(slopes.clamp_min(0).sum(dim=1), (4, 4)).float()
         torch.testing.assert_close(found.gradients[stage], expected, rtol=1e-4, atol=1e-7)
+        with torch.enable_grad():
+            alone = read(classifier, image, CLASSES, Views(flip=False), gradient_stages=(stage,))
+        torch.testing.assert_close(alone.gradients, {stage: found.gradients[stage]})
 
 
 def test_scales_are_summed_and_features_and_logits_averaged():

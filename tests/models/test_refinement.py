@@ -65,15 +65,19 @@ def test_the_boundary_moves_to_the_colour_edge(refine):
 def test_no_iterations_change_nothing_and_labels_are_alike(refine):
     image, probabilities, order = random_image(20, 25), random_softmax(3, 20, 25), [2, 0, 1]
     torch.testing.assert_close(refine(image, probabilities, iterations=0), probabilities, atol=1e-4, rtol=0)
+    if refine is not dense_crf:
+        assert torch.equal(par(image, probabilities, iterations=0, max_side=15), probabilities)
     found = refine(image, probabilities)[order]
     torch.testing.assert_close(refine(image, probabilities[order]), found, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 17), (17, 1), (9, 13)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 17), (17, 1), (2, 3), (9, 13)])
 def test_images_may_be_smaller_than_the_reach_and_of_one_colour(refine, size):
     probabilities = random_softmax(2, *size)
+    sizes = [partial(par, max_side=4), partial(par, max_side=300)] if refine is par else []
     for image in (random_image(*size), torch.zeros(3, *size, dtype=torch.uint8)):
-        assert_probabilities(refine(image, probabilities), probabilities)
+        for each in (refine, *sizes):
+            assert_probabilities(each(image, probabilities), probabilities)
 
 
 def plain_par(image: Tensor, probabilities: Tensor, iterations: int, dilations: tuple[int, ...]) -> np.ndarray:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
+from models.chain import stage_index
 from models.pseudo import upsample
 from models.segmenter import Segmenter, class_probabilities, dice_loss, most_likely, restrict_to, segmentation_loss
 from tests.models.tiny import TinyBackbone, make_image
@@ -24,11 +25,15 @@ def segmenter() -> Segmenter:
 
 @pytest.mark.parametrize(
     ("stage", "strides", "stride"),
-    [(-1, (), 16), (2, (), 8), (0, (), 2), (-1, (8,), 8), (-1, (8, 4), 4), (-1, (16, 2), 2)],
+    [(-1, (), 16), (2, (), 8), (0, (), 2), (-1, (4, 8), 4), (-1, (8,), 8), (-1, (8, 4), 4), (-1, (16, 2), 2)],
 )
 def test_logits_are_on_the_finest_grid_that_is_joined_and_every_joined_stage_has_a_say(stage, strides, stride):
     network = Segmenter(TinyBackbone(), CLASSES, stage, strides)
-    assert network.train()(torch.randn(1, 3, 32, 48)).isfinite().all()  # one image is enough to train
+    x = make_image(32, 48)[None]
+    logits = network.train()(x)  # one image is enough to train
+    segmentation_loss(logits, (x[:, 0] > 0).long() * 2).backward()
+    assert logits.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in network.head.parameters())
     network.eval()
     features = [found.detach().requires_grad_() for found in network.backbone.stages(torch.randn(2, 3, 50, 71))]
     network.backbone.stages = lambda x, **more: features
@@ -42,6 +47,7 @@ def test_logits_are_on_the_finest_grid_that_is_joined_and_every_joined_stage_has
 
 
 def test_a_stage_that_is_not_there_is_told():
+    assert [stage_index(TinyBackbone(), position, "segment.stage") for position in (-5, -1, 0, 4)] == [0, 4, 0, 4]
     for stage in (-6, 5):
         with pytest.raises(UserError, match=rf"segment\.stage: there is no stage {stage}; .*give -5\.\.4"):
             Segmenter(TinyBackbone(), CLASSES, stage)
@@ -51,7 +57,7 @@ def test_a_stage_that_is_not_there_is_told():
 
 
 def test_probabilities_sum_to_one_at_the_size_that_was_asked_for(segmenter):
-    for size in ((48, 80), (40, 1), (1, 1), (3, 200)):
+    for size in ((48, 80), (40, 1), (1, 40), (1, 1), (3, 200)):
         found = class_probabilities(segmenter, make_image(*size), (0.5, 1.0, 1.5), True, (61, 33))
         assert found.shape == (CLASSES, 61, 33)
         assert found.dtype == torch.float32
@@ -71,8 +77,9 @@ def test_scales_are_averaged_in_any_order_and_each_is_the_networks_softmax(segme
     assert not torch.allclose(alone[0], alone[1], atol=0.01)
 
 
-def test_flipped_the_mirror_image_has_the_mirrored_probabilities(segmenter):
-    image, size = make_image(48, 71), (48, 71)
+@pytest.mark.parametrize("width", [80, 71])
+def test_flipped_the_mirror_image_has_the_mirrored_probabilities(segmenter, width):
+    image, size = make_image(48, width), (48, width)
     straight = class_probabilities(segmenter, image, (1.0, 0.75), True, size)
     mirrored = class_probabilities(segmenter, image.flip(-1), (1.0, 0.75), True, size)
     torch.testing.assert_close(straight.flip(-1), mirrored, rtol=1e-3, atol=1e-4)
@@ -87,7 +94,7 @@ def test_the_mask_is_the_argmax_of_all_enlarged_probabilities_and_background_whe
     between[1:] = 0.7 * torch.eye(4).view(4, 2, 2)
     random = [(sharpness * torch.randn(CLASSES, 9, 13)).softmax(dim=0) for sharpness in (0.0, 0.1, 1.0, 8.0)]
     for cells in (between, *random):
-        for size in ((37, 52), (9, 13), (3, 2)):
+        for size in ((37, 52), (9, 13), (8, 8), (3, 2)):
             assert torch.equal(most_likely(cells, size), upsample(cells, size).argmax(dim=0))
     assert (between.argmax(dim=0) > 0).all()
     assert (most_likely(between, (8, 8)) == 0).any()

@@ -43,8 +43,9 @@ def test_what_cannot_work_is_refused_with_a_reason_and_three_names_that_work(mon
 
 
 def test_the_level_of_a_stage_is_its_stride_or_its_depth_by_which_the_method_reads_a_transformer(vit):
-    for strides in ((2, 4, 8, 16, 16, 16), (16,)):
+    for strides in ((2, 4, 8, 16, 16, 16), (4, 8, 16, 32), (16,)):
         assert stage_levels(strides) == strides
+    assert stage_levels((14,) * 4) == (4, 8, 16, 16)
     assert stage_levels((16,) * 12) == (4,) * 3 + (8,) * 3 + (16,) * 6
     assert stage_levels((8,) * 2) == (8, 16)
     assert GradFusion().gradient_stages(vit.strides) == [1, 2]
@@ -54,6 +55,9 @@ def test_the_level_of_a_stage_is_its_stride_or_its_depth_by_which_the_method_rea
     maps = Method(steps)(classifier, torch.randn(3, 70, 90), [0, 2])
     assert maps.shape == (2, *map_size(70, 90))
     assert maps.amax(dim=(1, 2)).tolist() == [1, 1]
+    x = torch.randn(1, 3, 40, 40)
+    for one, other in zip(*(each.stages(x, grad_from=1) for each in (classifier.backbone, vit)), strict=True):
+        assert torch.equal(one, other)
     assert vit.mean == vit.std == (0.5, 0.5, 0.5)  # what its images were normalised with, and not ImageNet's
 
 
@@ -64,7 +68,8 @@ def test_windows_are_known(name, windows):
 
 
 def test_a_part_of_the_depth_is_frozen_of_networks_that_have_blocks(vit):
-    for depth, blocks in ((0.0, 0), (0.5, 3), (1.0, 6)):
+    assert not vit.has_windows
+    for depth, blocks in ((0.0, 0), (0.25, 1), (0.5, 3), (1.0, 6)):
         twin = copy.deepcopy(vit).requires_grad_(True)
         twin.freeze(8, depth)
         frozen = {name for name, parameter in twin.net.named_parameters() if not parameter.requires_grad}
@@ -81,11 +86,12 @@ def test_a_file_as_published_is_read_and_another_network_refuses_it(tmp_path):
     torch.save({"model": timm.create_model("test_resnet").state_dict()}, path)
     with pytest.raises(UserError, match=r"model\.pth does not fit the network: 0 of its \d+ entries fit"):
         build_backbone(f"timm/{VIT}", str(path))
-    state = timm.create_model("test_convnext").state_dict()  # with its head for 1,000 classes
-    torch.save({"model": state}, path)
-    published = {key.replace(".", "_"): tensor for key, tensor in state.items()}  # it is cut with other names
-    for key, tensor in build_backbone("timm/test_convnext", str(path)).net.state_dict().items():
-        assert torch.equal(tensor, published[key.replace(".", "_")]), key
+    for name in (VIT, "test_convnext"):  # the second one is cut into features, with other names
+        state = timm.create_model(name).state_dict()  # with its head for 1,000 classes
+        torch.save({"model": state}, path)
+        published = {key.replace(".", "_"): tensor for key, tensor in state.items()}
+        for key, tensor in build_backbone(f"timm/{name}", str(path)).net.state_dict().items():
+            assert torch.equal(tensor, published[key.replace(".", "_")]), key
 
 
 FILE = r"model\.safetensors of https://huggingface\.co/timm/vit_small_patch14_dinov2\.lvd142m.*model\.weights to none"
@@ -136,22 +142,23 @@ def eva() -> TimmBackbone:
     return TimmBackbone("eva02_tiny_patch14_224").eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize("size", [(56, 112), (65, 97), (33, 40)])
-def test_each_cell_is_its_own_patch(eva, size):
+@pytest.mark.parametrize("size", [(64, 112), (56, 112), (65, 97), (33, 40)])
+@pytest.mark.parametrize(("name", "patch"), [("vit", 16), ("eva", 14)])
+def test_each_cell_is_its_own_patch(request, name, patch, size):
     """The network gives the mean red of each patch, of an image in the middle of whole patches of zeros."""
-    backbone, images = copy.deepcopy(eva), torch.rand(2, 3, *size)
+    backbone, images = copy.deepcopy(request.getfixturevalue(name)), torch.rand(2, 3, *size)
     for parameter in backbone.parameters():
         parameter.zero_()
-    backbone.net.patch_embed.proj.weight[0, 0] = 1 / 14**2
+    backbone.net.patch_embed.proj.weight[0, 0] = 1 / patch**2
     backbone.net.norm = torch.nn.Identity()
-    down, right = (-side % 14 for side in size)
+    down, right = (-side % patch for side in size)
     framed = pad(images[:, :1], (right // 2, right - right // 2, down // 2, down - down // 2))
     for stage in backbone.stages(images):
-        torch.testing.assert_close(stage[:, :1], avg_pool2d(framed, 14))
+        torch.testing.assert_close(stage[:, :1], avg_pool2d(framed, patch))
         assert stage[:, 1:].abs().max() == 0
 
 
-@pytest.mark.parametrize("stage", [0, 2])
+@pytest.mark.parametrize("stage", [0, 1, 2])
 def test_gradients_of_a_logit_are_finite_differences(eva, stage):
     backbone = copy.deepcopy(eva)
     classifier = Classifier(backbone, 3).double().eval().requires_grad_(False)

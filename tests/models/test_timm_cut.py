@@ -8,7 +8,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.timm_cut import MOST_PREFIX, Stage, Unfit, cut_features, cut_whole, describe, order_of_parameters, watch
+from models.timm_cut import (
+    MOST_PREFIX,
+    ODD,
+    Stage,
+    Unfit,
+    cut_features,
+    cut_whole,
+    describe,
+    features_of,
+    order_of_parameters,
+    watch,
+)
 
 
 def down(channels: int, stride: int) -> nn.Module:
@@ -30,6 +41,19 @@ class Steps(nn.Module):
         maps = [self.a(x)]
         maps.append(self.b(maps[0]))
         return [*maps, self.c(maps[1])]
+
+
+class Exact(nn.Module):
+    """The same, for sides that are no multiples as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.three = (nn.Conv2d(3, channels, 1) for channels in (4, 8, 16))
+        self.feature_info = SimpleNamespace(reduction=lambda: [4, 8, 16])
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        convolutions = ((4, self.one), (8, self.two), (16, self.three))
+        return [layer(nn.functional.avg_pool2d(x, stride, ceil_mode=True)) for stride, layer in convolutions]
 
 
 class Columns(nn.Module):
@@ -78,8 +102,8 @@ def creates(net: nn.Module, **refused: str) -> Callable[..., nn.Module]:
 @pytest.mark.parametrize(
     ("cut", "net", "unit"),
     [
-        *((cut_features, Steps(multiple), unit) for multiple, unit in ((1, 16), (32, 32))),
-        *((cut_whole, Columns(multiple=m), unit) for m, unit in ((16, 16), (112, 112), (64, 128))),
+        *((cut_features, Steps(multiple), unit) for multiple, unit in ((1, 16), (16, 16), (32, 32))),
+        *((cut_whole, Columns(multiple=m), unit) for m, unit in ((16, 16), (112, 112), (128, 128), (64, 128))),
     ],
 )
 def test_sides_are_multiples_of_as_little_as_works(cut, net, unit):
@@ -90,7 +114,18 @@ def test_features_are_the_stages_and_each_ends_before_the_next_begins():
     cut = cut_features(creates(Steps()))
     assert cut.stages == (Stage("a", 4, 4, "nchw"), Stage("b", 8, 8, "nchw"), Stage("c", 16, 16, "nchw"))
     assert cut.block_ends == cut.ends
+    assert list(cut.ends) == sorted(set(cut.ends))
     assert cut.begins["a.weight"] < cut.ends[0] < cut.begins["b.bias"] < cut.ends[1] < cut.begins["c.weight"]
+
+
+def test_features_of_any_size_are_taken_as_they_are():
+    cut, x = cut_features(creates(Exact())), torch.randn(1, 3, *ODD)
+    assert cut.stages == (Stage("one", 4, 4, "nchw"), Stage("two", 8, 8, "nchw"), Stage("three", 16, 16, "nchw"))
+    assert (cut.unit, [stage.prefix for stage in cut.stages]) == (1, [0, 0, 0])
+    assert cut.block_ends == cut.ends
+    assert list(cut.ends) == sorted(set(cut.ends))
+    assert cut.begins["one.weight"] < cut.ends[0] < cut.begins["two.bias"] < cut.ends[1] < cut.begins["three.weight"]
+    assert torch.equal(features_of(cut.net, x), cut.net(x)[-1])
 
 
 def test_of_blocks_of_one_stride_four_are_stages_and_all_are_counted():
@@ -105,7 +140,9 @@ def test_of_blocks_of_one_stride_four_are_stages_and_all_are_counted():
     assert cut.ends[3] > ends[-1]
     assert begins["cls_token"] == 0
     assert begins["embed.weight"] < begins["blocks.0.0.weight"] < ends[0] < begins["blocks.1.0.bias"]
-    assert [stage.name for stage in cut_whole(creates(Columns(2))).stages] == ["blocks.0", ""]  # few are all stages
+    for few in (2, 4):  # are all stages
+        stages = cut_whole(creates(Columns(few))).stages
+        assert [stage.name for stage in stages] == [*(f"blocks.{index}" for index in range(few - 1)), ""]
 
 
 def test_without_a_list_the_last_module_of_each_stride_is_a_stage():
@@ -128,7 +165,10 @@ FLAT.forward_features = lambda x: torch.zeros(1, 6)
         (partial(cut_features, creates(Steps(), features_only="unknown")), "^$"),
         (partial(cut_whole, creates(ONE_LAYER)), "^it has no forward_features$"),
         (partial(cut_whole, creates(FLAT)), "^what it gives is no map$"),
-        (partial(cut_whole, creates(Columns(multiple=10_000))), "^an image of 48 x 80 pixels ends in: sides must be"),
+        (
+            partial(cut_whole, creates(Columns(multiple=10_000))),
+            "^an image of 48 x 80 pixels ends in: sides must be multiples of 10000$",
+        ),
         (partial(cut_whole, creates(Columns(), dynamic="unknown"), dynamic=True), "^$"),
         (partial(cut_whole, creates(Columns(), num_classes="unknown option")), "^unknown option$"),
     ],

@@ -97,6 +97,8 @@ def test_irns_files_give_backbone_head_and_the_branches_that_are_asked_for(tmp_p
     assert same(build_affinity_net("resnet50", path).state_dict(), state)
     alone = build_affinity_net("resnet50", read_weights(path), displacement=False).state_dict()
     assert same(alone, without(("fc_dp", "mean_"), state))
+    backbone = build_backbone("resnet50", read_weights(path)).state_dict()
+    assert same(behind("backbone.", backbone), without(("fc_", "mean_"), state))
 
 
 def test_of_a_checkpoint_of_ours_the_backbone_is_taken_and_a_head_of_the_same_classes(tmp_path):
@@ -138,6 +140,7 @@ def test_weights_of_another_backbone_are_told_by_name(ours, tmp_path):
 def test_what_is_no_state_is_told(tmp_path):
     for content, message in (
         ([1], "does not hold a state dictionary, but list; save"),
+        ({}, "does not hold a state dictionary"),
         (nn.Linear(1, 1), r"holds .*Linear; .*torch\.save\(model\.state_dict\(\), FILE\)"),
         ({"epoch": 3, "state_dict": {"a": 1}}, r"a dictionary of epoch, state_dict; save the network's state_dict\(\)"),
     ):
@@ -164,11 +167,14 @@ EXTRA = {"fc.weight": torch.zeros(9, 512), "queue": torch.zeros(9)}
 FOREIGN: dict[str, Callable[[dict[str, Tensor]], Any]] = {
     "in state_dict, with a head": lambda state: {"epoch": 3, "state_dict": state | EXTRA, "optimizer": {"state": {}}},
     "in model, beside a command line": lambda state: {"model": behind("module.", state), "args": Namespace(lr=1)},
+    "a scalar and a head beside the weights": lambda state: state | EXTRA | {"epoch": 3},
     "encoder and decoder": lambda state: behind("encoder.", state) | {"decoder.conv1.weight": EXTRA["queue"]},
     "as MoCo": lambda state: {"state_dict": behind("module.encoder_q.", state) | behind("module.encoder_k.", EXTRA)},
+    "as our own backbone": lambda state: behind("net.", state),
     "backbone of a wrapped network": lambda state: (
         behind("module.model.backbone.body.", state) | behind("module.head.", EXTRA)
     ),
+    "without counts of batches": lambda state: {n: t for n, t in state.items() if not n.endswith("batches_tracked")},
 }
 
 

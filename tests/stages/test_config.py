@@ -61,6 +61,8 @@ def test_the_file_states_irn_values_and_the_published_protocol_has_them():
 def test_every_preset_is_what_the_file_says_and_any_values_come_back(tmp_path, monkeypatch):
     for preset in PRESETS:
         cfg = load_config(FILE, preset)
+        (tmp_path / "preset.yaml").write_text(cfg.to_yaml(), encoding="utf-8")
+        assert load_config(tmp_path / "preset.yaml") == cfg
         assert flat(cfg.to_dict()) == flat(BASE) | flat(PRESETS[preset])
         assert config_from_dict(cfg.to_dict(), "a checkpoint") == cfg
     mapping = 'data.mask_values={0: background, 255: yes, "#ff0000": true}'
@@ -113,6 +115,17 @@ def test_a_threshold_that_is_set_by_hand_is_not_found():
         assert (cfg.pseudo.threshold, cfg.pseudo.find_threshold) == (0.4, False)
     assert override(own, ["pseudo.threshold=0.4", "pseudo.find_threshold=true"]).pseudo.find_threshold
     assert override(own, ["pseudo.refine=none"]).pseudo.find_threshold
+
+
+def test_paths_of_a_file_begin_with_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    data = "data: {root: ~/d, labels: ~/l.csv, train_list: ~/t.txt}"
+    text = f"run: ~/r\ncheckpoint: ~/c.pth\n{data}\nmodel: {{weights: ~/w.pth}}\n"
+    (tmp_path / "settings.yaml").write_text(text)
+    cfg = load_config("~/settings.yaml", overrides=["data.val_list=~/v.txt"])
+    found = (cfg.run, cfg.checkpoint, cfg.data.root, cfg.data.labels, cfg.data.train_list, cfg.model.weights)
+    assert found == tuple(f"{tmp_path}/{name}" for name in ("r", "c.pth", "d", "l.csv", "t.txt", "w.pth"))
+    assert cfg.data.val_list == f"{tmp_path}/v.txt"
 
 
 @pytest.mark.parametrize(

@@ -79,13 +79,14 @@ def test_the_blur_changes_what_the_network_learns_and_divergence_names_the_setti
     assert not torch.equal(*(learned(project, f"ibb.blurred_share={share}") for share in (0, 1)))
     ended = project.train("--set", "segment.lr=1e30", "--set", "ibb.epochs=2", "--stages", "ibb")
     assert (ended.code, "lower segment.lr, which is 1e+30" in ended.err) == (2, True), ended.err
+    assert "training of stage 'ibb' diverged in epoch 2" in ended.err
 
 
 def test_stage_ibb_may_have_sizes_of_its_own(project: Project):
     own = ("crop_size=64", "scale_range=[0.5,0.6]", "max_side=60", "frozen_stride=4")
     assert torch.equal(*(learned(project, *(f"{part}.{each}" for each in own)) for part in ("segment", "ibb")))
-    ended = project.train("--set", "ibb.max_side=50", "--stages", "ibb,correct")
-    assert ended.stages("done") == ["ibb", "correct"]
+    ended = project.train("--set", "ibb.max_side=50", "--stages", "ibb,correct,pseudo,segment")
+    assert ended.stages("done") == ["ibb", "correct", "pseudo", "segment"]
     cfg = load_config(None, overrides=["segment.max_side=60", "ibb.max_side=50"])
     assert open_correction(cfg, project.run, tiny_classifier()).sides.max_side == 50
     assert cfg.segmenter.max_side == 60
@@ -94,6 +95,7 @@ def test_stage_ibb_may_have_sizes_of_its_own(project: Project):
 @pytest.mark.parametrize(
     ("setting", "skipped", "seeds"),
     [
+        pytest.param("ibb.epochs=0", ["ibb", "correct"], "seeds_context", marks=pytest.mark.long),
         ("ibb.enabled=false", ["ibb", "correct"], "seeds_context"),
         ("context.enabled=false", ["context", "remove"], "seeds_trained"),
     ],

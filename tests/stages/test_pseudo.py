@@ -21,3 +21,4 @@ def test_each_takes_its_own_iterations_and_labellings_of_one_image_share_it(kind
     for labelling, refined in zip(both, refine(both), strict=True):
         own = par(image, labelling, 4) if kind == "par" else dense_crf(image, labelling, 3)
         torch.testing.assert_close(refined, own)
+        assert torch.equal(refine(labelling), own)

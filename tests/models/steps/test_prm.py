@@ -43,6 +43,7 @@ def test_reactivation_agrees_with_the_formula(classes, hi, lo):
     unit = unit_features([random_features(4, 6, 7), random_features(3, 6, 7, seed=5)])
     found = reactivate(maps, unit, hi, lo)
     torch.testing.assert_close(found, plain_reactivate(maps, unit, hi, lo), rtol=1e-3, atol=1e-4)
+    assert found[-1].abs().max() == 0
     assert found.min() >= 0
     assert found.max() <= 1
 

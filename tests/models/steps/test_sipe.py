@@ -37,6 +37,7 @@ def test_seeds_and_similarity_agree_with_the_formula(background, power):
     expected[[k for k in range(4) if not (seeds == k + 1).any()]] = 0
     found = compare(maps, unit, background, power)
     torch.testing.assert_close(found, normalise_maps(expected), rtol=1e-3, atol=1e-4)
+    assert found[3].abs().max() == 0
 
 
 def test_it_is_added_to_the_maps_of_the_step_before():
