@@ -36,7 +36,9 @@ class Fit:
     def message(self, sides: Sides) -> str:
         """Preset and reason, for images that networks see at these sizes."""
         used = f"of preset '{self.preset}'" if self.preset else "for photographs"
-        other = "" if self.preset else f"; for textures and tiny objects: --preset {INSPECTION}"
+        other = "; for objects that fill much of an image: --set data.recipe=named"
+        if not self.preset:
+            other = f"; for textures and tiny objects: --preset {INSPECTION}"
         sizes = what_sizes_mean(self.long_side, sides) if self.long_side else ""
         return f"{self.why}: the settings {used} are used{other}{sizes}"
 

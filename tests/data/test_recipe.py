@@ -39,6 +39,7 @@ def test_the_preset_follows_from_colours_and_from_images_of_nothing(tmp_path, co
     message = fit.message(READ_AT[preset])
     assert f"{0 if colour else 100} % of" in message
     assert "none of the classes (cat, dog): the settings" in message
+    assert ("--preset inspection" in message, "data.recipe=named" in message) == (not preset, bool(preset))
     (root / "cat" / "cat0.jpg").write_bytes(b"no image")
     assert fit_of(root).preset == preset  # a damaged image does not decide
 
