@@ -22,6 +22,7 @@ INSPECTION = "inspection"
 # The long side at which the networks that draw masks see images, in the preset for photographs and in the other one.
 READ_AT = {"": Sides(320, 448), INSPECTION: Sides(320, 512)}
 LARGE = 2  # images are large from this many times the upper limit on
+ENLARGED = 2  # large images of textures are seen at sizes times this, with four times the work (docs/log.md, e93)
 LEAST_OBJECT = 8  # pixels, as the networks see it: about the smallest object that was found
 
 
@@ -33,14 +34,19 @@ class Fit:
     why: str
     long_side: int  # of the images, the median; 0 where none can be read
 
-    def message(self, sides: Sides) -> str:
-        """Preset and reason, for images that networks see at these sizes."""
+    def factor(self, sides: Sides) -> int:
+        """What `data.enlarge: auto` is, where the preset has these sizes."""
+        return ENLARGED if self.preset == INSPECTION and are_large(self.long_side, sides) else 1
+
+    def message(self, sides: Sides, factor: float = 1) -> str:
+        """Preset and reason, for images that networks see at `factor` times the sizes of the preset."""
         used = f"of preset '{self.preset}'" if self.preset else "for photographs"
         other = "; for objects that fill much of an image: --set data.recipe=named"
         if not self.preset:
             other = f"; for textures and tiny objects: --preset {INSPECTION}"
-        sizes = what_sizes_mean(self.long_side, sides) if self.long_side else ""
-        return f"{self.why}: the settings {used} are used{other}{sizes}"
+        larger = f". Networks see the images at {factor:g} times the usual sizes (--set data.enlarge=1: at those)"
+        sizes = what_sizes_mean(self.long_side, sides.times(factor)) if self.long_side else ""
+        return f"{self.why}: the settings {used} are used{other}{larger if factor != 1 else ''}{sizes}"
 
 
 def fitting_preset(index: Index) -> Fit:
@@ -72,14 +78,19 @@ def has_no_colour(image: Image.Image) -> bool:
     return bool(variance < ONE_COLOUR**2)
 
 
+def are_large(long_side: int, sides: Sides) -> bool:
+    """Whether networks see images with this long side much smaller than they are."""
+    return long_side >= LARGE * sides.longest(long_side)
+
+
 def what_sizes_mean(long_side: int, sides: Sides) -> str:
     """What to say of images with this long side that networks see at these sizes; empty where there is nothing."""
     seen = sides.longest(long_side)
     if seen > long_side:
         return f". The images are small (long side {long_side}) and are enlarged to {seen} before a network reads them"
-    if long_side < LARGE * seen:
+    if not are_large(long_side, sides):
         return ""
     what = f"The images are large (long side {long_side}) and are made smaller, to {seen}, before a network reads them"
     lost = f"objects of less than about {LEAST_OBJECT * long_side // seen} pixels get lost"
-    larger = "set a larger cam.resize_long, cam.crop_size, seeds.max_side and segment.max_side"
+    larger = "set a larger data.enlarge (2 takes four times as long as 1)"
     return f". {what}: {lost}. If yours are smaller, cut the images into tiles and label each tile, or {larger}"

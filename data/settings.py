@@ -18,6 +18,9 @@ class DataSettings:
     recipe: Literal["named", "auto"] = setting(
         "named", help="auto: preset inspection in place of the named one, where the data fit it"
     )
+    enlarge: float | Literal["auto"] = setting(
+        "auto", low=0.1, high=16, help="sizes at which networks see images, times this; auto: 2 for large textures"
+    )
     root: str = setting("data/VOCdevkit/VOC2012", help="the dataset's folder")
     train_list: str = setting("train_aug", help="a list's name, or a file of names")
     val_list: str = setting("val", help="for the report; needs truth masks; empty: no report")

@@ -41,6 +41,10 @@ class Sides:
         longest = self.longest(own)
         return max(1, round(height * longest / own)), max(1, round(width * longest / own))
 
+    def times(self, factor: float) -> "Sides":
+        """The same limits, this many times as large."""
+        return Sides(round(factor * self.min_side), round(factor * self.max_side))
+
     def or_at_most(self, most: int) -> "Sides":
         """The same, with an upper limit where there is none."""
         return Sides(self.min_side, self.max_side or max(self.min_side, most))

@@ -26,6 +26,7 @@ from utils.settings import Part, known_keys
 logger = logging.getLogger(__name__)
 
 MACHINE = ("run", "checkpoint", "device", "workers")  # what is of the machine, and changes no result
+SIZES = ("crop_size", "resize_long", "min_side", "max_side")  # settings of several sections, in pixels
 RENAMED_VALUES = {"infer.quality": {"full": "normal"}}  # in files of earlier versions
 # Settings of earlier versions, and the value at which they did nothing (false is 0): a file that has it is as it was.
 REMOVED = dict.fromkeys(("ibb.find_threshold", "affinity.feature_least"), 0)
@@ -55,13 +56,26 @@ def load_fitting_config(
         what = f"the run folder {cfg.run} is the folder of the data, too, and a run's own images are not read"
         raise UserError(f"{what}; give another folder with --run")
     if cfg.data.recipe != "auto":
-        return cfg, ""
+        return enlarged(cfg, 1 if cfg.data.enlarge == "auto" else cfg.data.enlarge), ""
     fit = from_main(lambda: fit_of(cfg, open_index(cfg.data, cfg.data.train_list)))
     cfg = cfg.changed("data", recipe="named")
     if fit.preset:
         kept = {key: getattr(cfg, key) for key in ("data", "seed", *MACHINE)}
         cfg = replace(load_config(path, fit.preset, overrides), **kept)
-    return cfg, fit.message(cfg.segmenter)
+    factor = fit.factor(cfg.segmenter) if cfg.data.enlarge == "auto" else cfg.data.enlarge
+    return enlarged(cfg, factor), fit.message(cfg.segmenter, factor)
+
+
+def enlarged(cfg: Config, factor: float) -> Config:
+    """The same with all sizes at which networks see images, and those of their crops, times `factor`."""
+    values = flatten(cfg.changed("data", enlarge="auto").to_dict(), str, _sections())
+    for key, (size, where) in values.items():
+        if key.split(".")[-1] in SIZES and size:
+            values[key] = (
+                [round(factor * side) for side in size] if isinstance(size, list) else round(factor * size),
+                where,
+            )
+    return _build(values)
 
 
 def check_choices(cfg: Config) -> None:

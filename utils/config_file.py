@@ -177,7 +177,7 @@ def _build(part: Part, values: Given) -> Any:
 
 
 def _check_bounds(value: Any, annotation: Any, bounds: Mapping[str, Any], key: str) -> None:
-    if value is None:
+    if value is None or isinstance(value, str):  # a word in place of a number
         return
     low, high = bounds["low"], bounds["high"]
     for each in value if isinstance(value, tuple) else (value,):

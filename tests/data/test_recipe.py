@@ -14,14 +14,14 @@ from stages.config import load_config, load_fitting_config
 from tests.project import ROOT
 
 
-def make(root: Path, colour: bool, background: int = 0, count: int = 6) -> Path:
+def make(root: Path, colour: bool, background: int = 0, count: int = 6, side: int = 32) -> Path:
     """A folder with `count` noisy images of each of two classes, and some of none."""
     random = np.random.default_rng(0)
     for name, many in (("cat", count), ("dog", count), ("background", background)):
         (root / name).mkdir(parents=True, exist_ok=True)
         for number in range(many):
-            pixels = random.integers(0, 256, (24, 32, 3 if colour else 1), np.uint8)
-            Image.fromarray(np.broadcast_to(pixels, (24, 32, 3)).copy()).save(root / name / f"{name}{number}.jpg")
+            pixels = random.integers(0, 256, (24, side, 3 if colour else 1), np.uint8)
+            Image.fromarray(np.broadcast_to(pixels, (24, side, 3)).copy()).save(root / name / f"{name}{number}.jpg")
     return root
 
 
@@ -80,6 +80,33 @@ def test_an_edited_preset_keeps_its_data_and_the_sizes_that_were_set_are_told(tm
     assert (cfg.data.root, cfg.data.recipe, cfg.seed) == (str(root), "named", 3)
     assert INSPECTION in reason
     assert "enlarged to 64 " in reason
+
+
+@pytest.mark.parametrize(
+    ("colour", "side", "more", "factor"),
+    [
+        (False, 1024, [], 2),
+        (False, 1023, [], 1),
+        (True, 1024, [], 1),  # photographs
+        (False, 1024, ["data.enlarge=1"], 1),
+        (True, 32, ["data.enlarge=1.5"], 1.5),
+        (False, 1024, ["data.recipe=named"], 1),
+        (False, 32, ["data.recipe=named", "data.enlarge=0.5"], 0.5),
+    ],
+)
+def test_large_images_of_textures_are_seen_at_twice_the_size(tmp_path, colour, side, more, factor):
+    root = make(tmp_path / "images", colour, side=side)
+    given = [f"data.root={root}", "model.weights=none", "segment.max_side=512", *more]
+    cfg, reason = load_fitting_config(ROOT / "config.yaml", "folder", given)
+    usual = load_config(ROOT / "config.yaml", INSPECTION if INSPECTION + "'" in reason else "folder", given)
+    for found, expected in ((cfg.cam, usual.cam), (cfg.seeds, usual.seeds), (cfg.segmenter, usual.segmenter)):
+        for name in ("crop_size", "min_side", "max_side"):
+            assert getattr(found, name, 0) == round(factor * getattr(expected, name, 0))
+    assert cfg.cam.resize_long == tuple(round(factor * one) for one in usual.cam.resize_long)
+    told = f"Networks see the images at {factor:g} times the usual sizes"
+    assert (told in reason) == (factor != 1 and "data.recipe=named" not in more)
+    (tmp_path / "run.yaml").write_text(cfg.to_yaml(), encoding="utf-8")
+    assert load_fitting_config(tmp_path / "run.yaml") == (cfg, "")  # and not larger again
 
 
 def test_shades_of_one_colour_are_no_colours():
