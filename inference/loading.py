@@ -82,6 +82,6 @@ def load_predictor(
 def _tell_unread(predictor: Predictor, overrides: Sequence[str]) -> None:
     for key in (line.partition("=")[0].strip() for line in overrides):
         section, _, name = key.rpartition(".")
-        if section and not (name in PIXELS if section == "data" else predictor.reads(section, name)):
+        if section and not (name in (*PIXELS, "enlarge") if section == "data" else predictor.reads(section, name)):
             kind = predictor.about["kind"]
             logger.warning("--set %s changes nothing here: masks of a %s do not depend on it", key, kind)

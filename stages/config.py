@@ -41,6 +41,10 @@ def parts() -> list[Part]:
 
 def load_config(path: str | Path | None, preset: str | None = None, overrides: Sequence[str] = ()) -> Config:
     """A configuration of a YAML file (None: the defaults), a preset (None: the file's), and `key.sub=value` strings."""
+    return _enlarged(_read(path, preset, overrides))
+
+
+def _read(path: str | Path | None, preset: str | None, overrides: Sequence[str]) -> Config:
     return _build(read_values(path, preset, _sections()) | _set_by_hand(overrides))
 
 
@@ -51,31 +55,19 @@ def load_fitting_config(
 
     What the named preset says of the data and the machine is kept. The choice holds for the settings of the run.
     """
-    cfg = load_config(path, preset, overrides)
+    cfg = _read(path, preset, overrides)
     if Path(cfg.run).resolve() == Path(cfg.data.root).resolve():
         what = f"the run folder {cfg.run} is the folder of the data, too, and a run's own images are not read"
         raise UserError(f"{what}; give another folder with --run")
     if cfg.data.recipe != "auto":
-        return enlarged(cfg, 1 if cfg.data.enlarge == "auto" else cfg.data.enlarge), ""
+        return _enlarged(cfg), ""
     fit = from_main(lambda: fit_of(cfg, open_index(cfg.data, cfg.data.train_list)))
     cfg = cfg.changed("data", recipe="named")
     if fit.preset:
         kept = {key: getattr(cfg, key) for key in ("data", "seed", *MACHINE)}
-        cfg = replace(load_config(path, fit.preset, overrides), **kept)
+        cfg = replace(_read(path, fit.preset, overrides), **kept)
     factor = fit.factor(cfg.segmenter) if cfg.data.enlarge == "auto" else cfg.data.enlarge
-    return enlarged(cfg, factor), fit.message(cfg.segmenter, factor)
-
-
-def enlarged(cfg: Config, factor: float) -> Config:
-    """The same with all sizes at which networks see images, and those of their crops, times `factor`."""
-    values = flatten(cfg.changed("data", enlarge="auto").to_dict(), str, _sections())
-    for key, (size, where) in values.items():
-        if key.split(".")[-1] in SIZES and size:
-            values[key] = (
-                [round(factor * side) for side in size] if isinstance(size, list) else round(factor * size),
-                where,
-            )
-    return _build(values)
+    return _enlarged(cfg.changed("data", enlarge=factor)), fit.message(cfg.segmenter, factor)
 
 
 def check_choices(cfg: Config) -> None:
@@ -120,7 +112,7 @@ def config_from_dict(nested: dict[str, Any], where: str) -> Config:
 
 def override(cfg: Config, overrides: Sequence[str]) -> Config:
     """A configuration with `key.sub=value` strings on top."""
-    return _build(flatten(cfg.to_dict(), str, _sections()) | _set_by_hand(overrides))
+    return _enlarged(_build(flatten(cfg.to_dict(), str, _sections()) | _set_by_hand(overrides)))
 
 
 def _set_by_hand(overrides: Sequence[str]) -> Given:
@@ -144,6 +136,18 @@ def _sections() -> set[str]:
 
 def _still_meant(values: Given) -> Given:
     return {key: given for key, given in values.items() if key not in REMOVED or given[0] != REMOVED[key]}
+
+
+def _enlarged(cfg: Config) -> Config:
+    """The same with the sizes that `data.enlarge` means, and without it, so that they do not grow again."""
+    factor, values = cfg.data.enlarge, flatten(cfg.changed("data", enlarge="auto").to_dict(), str, _sections())
+    if factor == "auto":
+        return cfg
+    for key, (size, where) in values.items():
+        if key.split(".")[-1] in SIZES and size:
+            sides = [round(factor * side) for side in (size if isinstance(size, list) else [size])]
+            values[key] = (sides if isinstance(size, list) else sides[0]), where
+    return _build(values)
 
 
 def _build(values: Given) -> Config:

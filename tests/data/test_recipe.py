@@ -10,7 +10,7 @@ from data.index import open_index
 from data.recipe import INSPECTION, READ_AT, Fit, fitting_preset, has_no_colour, what_sizes_mean
 from data.settings import DataSettings
 from data.transforms import AS_IS
-from stages.config import load_config, load_fitting_config
+from stages.config import load_config, load_fitting_config, override
 from tests.project import ROOT
 
 
@@ -98,7 +98,8 @@ def test_large_images_of_textures_are_seen_at_twice_the_size(tmp_path, colour, s
     root = make(tmp_path / "images", colour, side=side)
     given = [f"data.root={root}", "model.weights=none", "segment.max_side=512", *more]
     cfg, reason = load_fitting_config(ROOT / "config.yaml", "folder", given)
-    usual = load_config(ROOT / "config.yaml", INSPECTION if INSPECTION + "'" in reason else "folder", given)
+    preset = INSPECTION if INSPECTION + "'" in reason else "folder"
+    usual = load_config(ROOT / "config.yaml", preset, [*given, "data.enlarge=1"])
     for found, expected in ((cfg.cam, usual.cam), (cfg.seeds, usual.seeds), (cfg.segmenter, usual.segmenter)):
         for name in ("crop_size", "min_side", "max_side"):
             assert getattr(found, name, 0) == round(factor * getattr(expected, name, 0))
@@ -107,6 +108,8 @@ def test_large_images_of_textures_are_seen_at_twice_the_size(tmp_path, colour, s
     assert (told in reason) == (factor != 1 and "data.recipe=named" not in more)
     (tmp_path / "run.yaml").write_text(cfg.to_yaml(), encoding="utf-8")
     assert load_fitting_config(tmp_path / "run.yaml") == (cfg, "")  # and not larger again
+    read_larger = override(load_config(tmp_path / "run.yaml"), ["data.enlarge=2"])  # as evaluate.py and infer.py do
+    assert read_larger.segmenter.max_side == 2 * cfg.segmenter.max_side
 
 
 def test_shades_of_one_colour_are_no_colours():

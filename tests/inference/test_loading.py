@@ -34,7 +34,14 @@ class TestPredictors:
         assert np.array_equal(values[found.mask], expected)
 
     def test_a_setting_that_changes_nothing_is_told(self, checkpoints, caplog):
-        read = ["segment.flip=false", "pseudo.refine=none", "infer.runtime=pytorch", "data.range=auto", "device=cpu"]
+        read = [
+            "segment.flip=false",
+            "pseudo.refine=none",
+            "infer.runtime=pytorch",
+            "data.range=auto",
+            "data.enlarge=1",
+            "device=cpu",
+        ]
         unread = ["pseudo.threshold=0.5", "data.root=x", "cam.scales=[1.0]", "segment.epochs=3"]
         load_predictor(checkpoints["segmenter"], [*read, *unread])
         assert [record.args[0] for record in caplog.records] == [line.split("=")[0] for line in unread]
