@@ -24,6 +24,7 @@ from stages.files import PREDICTIONS, PSEUDO, SEEDS, SEGMENTER, find_missing, se
 from stages.networks import load_segmenter
 from stages.reading import build_method
 from stages.threshold import with_found_threshold
+from utils.checkpoint import load_checkpoint
 from utils.distributed import from_main, scratch_folder
 from utils.errors import UserError
 from utils.files import atomic_path, read_json
@@ -165,10 +166,12 @@ def _list_of(folder: Path, suffix: str, cfg: Config) -> tuple[str, Index]:
 
 
 def _is_predicted(folder: Path, index: Index) -> bool:
-    """Whether stage `report` has predicted every image with the network that is there now."""
-    report, network = read_json(folder / RUN_RECORD).get("report"), folder / SEGMENTER
-    if report is None or (network.is_file() and network.stat().st_mtime > report["finished"]):  # or put there since
+    """Whether stage `report`, as the last one, has predicted every image with the network that is there now."""
+    stages, network = read_json(folder / RUN_RECORD), folder / SEGMENTER
+    if list(stages)[-1:] != ["report"]:
         return False
+    if network.is_file() and not load_checkpoint(network).figures.items() <= stages["segment"]["result"].items():
+        return False  # another one, which was put there
     return not find_missing(index, [folder / PREDICTIONS / labels for labels in (PREDICTED, GIVEN)], ".png")
 
 

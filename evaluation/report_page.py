@@ -1,6 +1,7 @@
 """report.html of a run, made of its folder's files: figures, curves, images, times and settings, as far as they are."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -26,10 +27,12 @@ NOT_LOSSES = ("stage", "epoch", "step", "time", "images_per_second", "miou")
 
 
 def update_report_page(stages: Sequence[Stage], cfg: Config, run: Run) -> None:
-    """Write `report.html` unless it is newer than the record of the stages, so that it shows all of them already."""
+    """Write `report.html` unless it has the time of the record of the stages, and so shows all of them already."""
     page, record = run.path(REPORT_PAGE), run.path(RUN_RECORD)
-    if not (page.is_file() and record.is_file() and page.stat().st_mtime_ns >= record.stat().st_mtime_ns):
+    if not (page.is_file() and record.is_file() and page.stat().st_mtime_ns == record.stat().st_mtime_ns):
         write_report_page(stages, cfg, run)
+        if record.is_file():
+            os.utime(page, ns=(record.stat().st_mtime_ns,) * 2)
 
 
 def keep_report_page(stages: Sequence[Stage], cfg: Config, run: Run) -> Callable[[], None]:
@@ -60,7 +63,7 @@ def write_report_page(
     figures, chosen = read_json(run.path(REPORT)), read_json(run.path(REPORT_IMAGES))
     damaged = "report" in run.stages and not (figures and chosen)
     figures = figures if "report" in run.stages and not damaged else {}
-    fresh = bool(figures) and run.stages["report"]["finished"] >= max(row["finished"] for row in run.stages.values())
+    fresh = bool(figures) and list(run.stages)[-1] == "report"  # the order of their ends, by no clock
     listed = next((row["evaluated"]["list"] for row in figures.values()), "")  # of a former command, if it was skipped
     if images is None:
         is_of_list = fresh and listed == cfg.data.val_list
