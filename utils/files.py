@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -172,6 +173,16 @@ def require_space(folder: str | os.PathLike, needed: float, purpose: str) -> Non
         what = f"about {needed / 1e9:.2f} GB are needed in {folder}, {free / 1e9:.2f} GB are free"
         remedy = "make room, or choose a folder on another disk; what is done is kept"
         raise UserError(f"the disk is too full for {purpose}: {what}; {remedy}")
+
+
+def require_writable(target: str | os.PathLike) -> None:
+    """A `UserError` before hours of work, and not after them, where a file of this name could not be written."""
+    with writing(target):
+        if Path(target).is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=Path(target).parent):
+            pass
 
 
 def free_space(path: str | os.PathLike) -> int:

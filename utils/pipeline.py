@@ -18,7 +18,7 @@ from utils.code_digest import CodeRecord, with_code
 from utils.console import NORMAL, QUIET, table_of
 from utils.distributed import from_main, gather, is_main
 from utils.errors import UserError
-from utils.files import atomic_path, digest, is_whole
+from utils.files import atomic_path, digest, is_whole, require_writable
 from utils.memory import peak_memory, reset_peak_memory
 from utils.run import Run, duration
 from utils.settings import RunSettings, settings_of
@@ -239,6 +239,8 @@ class _Pipeline:
     def _run(self, stage: Stage) -> None:
         run = self.run
         run.log(f"{stage.name:9} {stage.title}")
+        if stage.writes_checkpoint:
+            from_main(partial(require_writable, self.cfg.checkpoint))
         reset_peak_memory()
         started = time.perf_counter()
         try:

@@ -98,6 +98,19 @@ def test_a_changed_setting_redoes_what_reads_it_and_what_follows_and_nothing_aga
     assert toys() == list(redone)  # changed back: only the last result is kept
 
 
+def test_a_checkpoint_that_cannot_be_written_is_told_before_a_network_is_trained(toys):
+    (toys.folder / "file").write_text("")
+    for path, why in (
+        (toys.folder / "file/best.pth", "exists|Not a directory"),
+        (toys.folder, "it is a folder"),
+        ("", ""),
+    ):
+        refused(f"cannot be written .*{why}", toys, f"checkpoint={path}")
+        assert toys.ran == []
+    assert toys() == ["a", "b", "c", "d"]
+    assert toys(f"checkpoint={toys.folder / 'out/best.pth'}") == []
+
+
 def test_a_changed_look_makes_the_files_again_and_nothing_behind_them(toys):
     toys.looks = {"b": ("data.colors",)}
     toys()
