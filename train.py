@@ -15,6 +15,8 @@ if __name__ == "__main__":  # before imports that take seconds
     prepare()
 
 import argparse
+import contextlib
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -23,14 +25,15 @@ from data.hints import open_hints
 from evaluation.predictions import check_validation
 from evaluation.report_page import keep_report_page, update_report_page
 from evaluation.stages import pipeline
-from stages.config import check_choices, load_fitting_config, resolve_choices
+from stages.config import Config, check_choices, load_config, load_fitting_config, resolve_choices
 from stages.files import REPORT_PAGE, seed_index
 from utils.config_file import add_setting_options
 from utils.console import add_console_options, setup_console
 from utils.distributed import from_main, is_main, run_processes
-from utils.files import lock_folder, remove_leftovers
-from utils.pipeline import run_stages
-from utils.run import Run
+from utils.errors import UserError
+from utils.files import digest, lock_folder, remove_leftovers
+from utils.pipeline import Stage, run_stages
+from utils.run import RUN_SETTINGS, Run
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,6 +64,8 @@ def main() -> None:
     if not only or "segment" in only:  # told before the stages that take hours
         from_main(lambda: check_validation(cfg))
     with lock_folder(cfg.run, "--run"):
+        if not any(line.startswith("run=") for line in overrides) and (not only or "cam" in only):
+            from_main(lambda: keep_networks(cfg, stages[0]))
         if is_main():
             remove_leftovers(cfg.run)
             remove_leftovers(Path(cfg.checkpoint).parent, deep=False)
@@ -71,6 +76,18 @@ def main() -> None:
         run.after_epoch = keep_report_page(stages, cfg, run)
         run_stages(stages, cfg, run, only, redo, after=partial(update_report_page, stages))
         run.log(f"see {run.path(REPORT_PAGE)}")
+
+
+def keep_networks(cfg: Config, cam: Stage) -> None:
+    """Refuse to replace the networks of another data folder in a run folder that was not named, such as a default."""
+    path, before = Path(cfg.run, RUN_SETTINGS), cfg.data.root
+    if not path.is_file() or not (data := Run.reopen(cfg.run).stages.get("cam", {}).get("data")):
+        return
+    with contextlib.suppress(UserError):  # settings of another version
+        before = load_config(path).data.root
+    if os.path.abspath(before) != os.path.abspath(cfg.data.root) and digest(cam.inputs(cfg)) != data:
+        what = f"holds networks of {before}, and images or labels of data.root {cfg.data.root} are other ones"
+        raise UserError(f"{cfg.run} {what}; keep them by naming another folder, or replace them: --run {cfg.run}")
 
 
 if __name__ == "__main__":

@@ -85,3 +85,25 @@ def test_stages_and_evaluation_refuse_what_was_made_for_other_classes(project):
         assert f"expected {SWAPPED[0]}, {SWAPPED[1]}" in ended.err
         if stage == "remove":
             assert "cam       is stale and not asked for: its settings or its data have changed" in ended.out
+
+
+def test_another_data_folder_replaces_no_network_unless_the_run_is_named(project):
+    other, words = project.folder / "other", ("--stages", "cam", "--set", f"data.root={project.folder / 'other'}")
+    shutil.copytree(project.folder / "voc", other)
+    assert project.train(*words).stages("up to date") == ["cam"]  # the data were moved
+    labels = other / "image_labels.csv"
+    labels.write_text(labels.read_text().replace("train_0001,1,0", "train_0001,0,1"))
+    project.train("--stages", "cam").well()
+    before = (project.run / "classifier.pth").read_bytes()
+    ended = project.train(*words)
+    remedy = f"keep them by naming another folder, or replace them: --run {project.run}"
+    assert (ended.code, f"holds networks of {project.folder / 'voc'}, " in ended.err, remedy in ended.err) == (
+        2,
+        True,
+        True,
+    )
+    assert (project.run / "classifier.pth").read_bytes() == before
+    assert project.train("--stages", "cam").stages("up to date") == ["cam"]
+    assert project.train(*words, "--run", str(project.run)).stages("done in") == ["cam"]
+    labels.write_text(labels.read_text().replace("train_0001,0,1", "train_0001,1,1"))
+    assert project.train(*words).stages("done in") == ["cam"]  # in the same folder
