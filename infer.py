@@ -11,7 +11,8 @@ In a notebook: `from infer import predict`, then `predict("photo.jpg")`.
 
 Writes into --output: index.html (a gallery), contact_sheet.jpg, masks/ (palette PNG, 0 background), overlays/,
 predictions.json (classes with scores and shares, unreadable files, settings) and classes.json (the class of each mask
-value). The same command again does only what is missing: new or changed images, all of them after a change of settings.
+value). The same command again does only what is missing: new or changed images, all of them after a change of settings
+or of this project's code.
 More: docs/masks.md.
 """
 

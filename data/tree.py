@@ -27,7 +27,9 @@ SYSTEM = {"__macosx", "#recycle", "$recycle.bin", "thumbnails", "thumbs", "_thum
 # What infer.py writes into its output folder, which the first one marks: predictions, so neither images nor truth.
 DONE, OUTPUT = ".done", ("masks", "overlays", "maps", "videos", "contact_sheet.jpg")
 RUN = {"run.json", "config.yaml"}  # what train.py writes into its run folder, among others
-CHECK = {"report.txt", "report.json", "contact_sheet.jpg"}  # what data.check writes
+CHECK = ("report.txt", "report.json", "contact_sheet.jpg")  # what data.check writes
+MADE_BY, EVALUATED = ".made_by.json", ("predicted", "given", "shown")  # evaluate.py --output; the first notes of what
+MARKS = ((DONE,), OUTPUT), ((MADE_BY,), EVALUATED), (CHECK, CHECK)  # files that tell a folder -> what is ours in it
 NOT_CLASSES = ("masks", "lists", "labels", "annotations")  # folders that may be without images
 # Files beside images that are no images, or are read for something else.
 DOCUMENTS = frozenset((
@@ -56,7 +58,7 @@ class Tree:
         for suffix in sorted(by_suffix.keys() - DOCUMENTS):
             what = f"files {f'with the suffix {suffix}' if suffix else 'without suffix'} are not read"
             notes += counted(self.root, what, by_suffix[suffix], "if these are images or masks, convert them to PNG")
-        what = "hidden files, thumbnails or files of infer.py, train.py and data.check are left out"
+        what = "hidden files, thumbnails or what this project has written are left out"
         remedy = "there is nothing to do unless these are your images or truth: then rename or move the file or folder"
         notes += counted(self.root, what, self.system, remedy)
         notes += self.broken_notes()
@@ -86,7 +88,7 @@ def scan(root: Path, named: Collection[str], complain: Complain) -> Tree:
             complain(f"folder {root / folder} cannot be read ({error.strerror}); check who may read it")
             continue
         inside = {entry.name for entry in entries}
-        system = inside if inside >= RUN else OUTPUT if DONE in inside else CHECK if inside >= CHECK else ()
+        system = inside if inside >= RUN else {name for mark, ours in MARKS if inside.issuperset(mark) for name in ours}
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
             is_folder = entry.is_dir()

@@ -10,7 +10,8 @@ import torch
 from data.artifacts import write_mask
 from data.dataset import Index
 from data.index import class_palette, open_index
-from evaluation.ablation import GIVEN, PREDICTED
+from data.tree import MADE_BY
+from evaluation.ablation import GIVEN, PREDICTED, classifier_rows
 from evaluation.scores import Evaluation, evaluate_masks
 from evaluation.truth import check_truth, why_no_truth
 from inference.segmenter import SegmenterPredictor
@@ -18,6 +19,7 @@ from models.segmenter import Segmenter, cell_probabilities, most_likely
 from stages.config import MACHINE, Config
 from stages.files import find_missing, require_image_space
 from stages.reading import prepare, whole_images
+from utils.code_digest import symbols_of
 from utils.compute import choose_compute
 from utils.distributed import from_main
 from utils.errors import UserError
@@ -26,17 +28,17 @@ from utils.files import digest, read_json, write_json
 from utils.metrics import ConfusionMatrix
 
 logger = logging.getLogger(__name__)
-MADE_BY = ".made_by.json"  # in a folder of predictions: what they depend on
 
 
 def claim_folder(folder: Path, networks: Sequence[Path], index: Index, cfg: Config) -> None:
     """Note what the predictions in a folder depend on, because files that are there are kept.
 
     Raises:
-        UserError: the folder holds predictions of other networks, by other settings, or of other images or labels.
+        UserError: it holds predictions of other networks, by other settings or code, or of other images or labels.
     """
     settings = {name: value for name, value in cfg.to_dict().items() if name not in MACHINE}
-    made_by = {"networks": digest(digest_files(networks)), "settings": digest(settings)}
+    code = digest([symbols_of(write_predictions), symbols_of(classifier_rows)])
+    made_by = {"networks": digest(digest_files(networks)), "settings": digest(settings), "code": code}
     found = digest_files([record.image for record in index.records])
     # The masks in `given` are limited to the labels.
     labels = ([index.class_names[label] for label in record.labels] for record in index.records)
@@ -47,8 +49,8 @@ def claim_folder(folder: Path, networks: Sequence[Path], index: Index, cfg: Conf
     is_used = any((folder / labels).exists() for labels in (PREDICTED, GIVEN))
     if is_used and (not before or any(before.get(name, content) != content for name, content in images.items())):
         raise UserError(
-            f"{folder} holds predictions of another network, by other settings, or of other images or labels, and "
-            "files that are there are kept; choose another folder, or remove this one"
+            f"{folder} holds predictions of another network, by other settings or code, or of other images or labels, "
+            "and files that are there are kept; choose another folder, or remove this one"
         )
     write_json(folder / MADE_BY, made_by | {"images": before | images})
 

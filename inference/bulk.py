@@ -95,7 +95,7 @@ def predict_images(
     images = from_main(lambda: find_inputs(sources, output, options.recursive))
     images = [replace(image, pixels=predictor.pixels) for image in images[: options.limit or None]]
     given = read_labels(options.labels, images, predictor.class_names) if options.labels is not None else {}
-    base = digest([predictor.about["weights"], predictor.class_names, predictor.settings, DRAWING, out.OPACITY])
+    base = digest([*out.made_with(predictor), DRAWING, out.OPACITY])
     jobs = [_Job(image, given.get(image.relative)) for image in images]
     for job in jobs:
         job.fingerprint = digest([base, job.image.relative, out.identity(job.image.path), job.classes])

@@ -12,7 +12,8 @@ from PIL import Image
 from data.artifacts import voc_palette
 from data.faults import counted
 from inference.images import DONE, MAPS, MASKS, OVERLAYS, SHEET, VIDEOS, InputImage, file_of
-from inference.predictor import Prediction
+from inference.predictor import Prediction, Predictor
+from utils.code_digest import symbols_of
 from utils.distributed import is_main
 from utils.errors import UserError
 from utils.file_digests import digest_files
@@ -128,6 +129,12 @@ def require_own(output: Path, images: Sequence[InputImage]) -> None:
     refused += counted(where, what, of_others, "give all folders in one call, or another --output")
     if refused:
         raise UserError("; ".join(refused))
+
+
+def made_with(predictor: Predictor) -> list[Any]:
+    """What masks depend on besides their images: network, classes, settings, and this project's code."""
+    code = [symbols_of(part) for part in (InputImage, to_values, type(predictor))]
+    return [predictor.about["weights"], predictor.class_names, predictor.settings, code]
 
 
 def to_values(mask: np.ndarray, values: Sequence[int]) -> np.ndarray:

@@ -84,8 +84,7 @@ def predict_video(
     values = out.ClassValues(output, predictor.class_names)
     target = output / VIDEOS / f"{name or source.stem}.mp4"
     note = output / DONE / VIDEOS / f"{target.name}.json"
-    network = [predictor.about["weights"], predictor.class_names, predictor.settings]
-    fingerprint = digest([*network, out.identity(source), limit, out.OPACITY, QUALITY])
+    fingerprint = digest([*out.made_with(predictor), out.identity(source), limit, out.OPACITY, QUALITY])
     record = out.read_done(note, fingerprint)
     if record is not None and target.is_file():
         return VideoSummary(target, record["frames"], 0.0, [tuple(row) for row in record["classes"]])

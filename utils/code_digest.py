@@ -22,7 +22,7 @@ from typing import Any
 from utils.files import digest, read_json, write_json
 
 PROJECT = Path(__file__).parents[1]
-ROOMS = ("data", "evaluation", "models", "stages", "utils")
+ROOMS = ("data", "evaluation", "inference", "models", "stages", "utils")
 _ASIDE = {
     "data": "index settings",
     "stages": "affinity_sheet config files settings",

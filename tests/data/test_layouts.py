@@ -172,7 +172,7 @@ class TestLeftOut:
         assert labels_of(index) == {"cat/1": {"cat"}, "dog/1": {"dog"}}
         expected = (
             "files with the suffix .raw are not read: 2, first dog/2.raw",
-            "hidden files, thumbnails or files of infer.py, train.py and data.check are left out: 4",
+            "hidden files, thumbnails or what this project has written are left out: 4",
             "links to nothing are left out: 1",
             "folders without images are left out: 1, first fox",
             "masks of no image are not used: 1, first masks/cat/9.png",
@@ -182,8 +182,11 @@ class TestLeftOut:
         assert len(index.notes) == len(expected)
 
     @pytest.mark.parametrize("output", ["", "out/"])
-    def test_what_infer_train_and_the_check_have_written_is_neither_image_nor_truth(self, tmp_path, output):
+    def test_what_the_scripts_have_written_is_neither_image_nor_truth(self, tmp_path, output):
         put(tmp_path, "cat/1.jpg", "dog/1.jpg")
+        put_text(tmp_path, f"{output}.made_by.json", "{}")
+        put_masks(tmp_path, f"{output}predicted/cat/1.png", f"{output}given/cat/1.png", f"{output}given/dog/1.png")
+        put(tmp_path, f"{output}shown/ibb/cat/1.1.webp")
         put_text(tmp_path, f"{output}.done/cat/1.json", "{}")
         put(tmp_path, *(f"{output}{name}.jpg" for name in ("contact_sheet", "overlays/cat/1", "overlays/dog/1")))
         put_masks(tmp_path, f"{output}masks/cat/1.png", f"{output}masks/dog/1.png", "runs/own/ibb_masks/cat/1.png")
@@ -195,7 +198,7 @@ class TestLeftOut:
         index = open_index(DataSettings(kind="folder", root=str(tmp_path)), "all", masks=True)
         assert labels_of(index) == {"cat/1": {"cat"}, "dog/1": {"dog"}}
         assert [record.mask for record in index.records] == [None, None]
-        assert any("files of infer.py, train.py and data.check are left out: 7" in note for note in index.notes)
+        assert any("what this project has written are left out: 11" in note for note in index.notes)
 
     def test_links_are_followed_and_loops_refused(self, tmp_path):
         put(tmp_path / "disk", "1.jpg", "more/2.jpg")

@@ -2,7 +2,7 @@
 
 import csv
 import json
-import os
+import shutil
 
 import numpy as np
 
@@ -71,10 +71,18 @@ def test_a_run_is_predicted_anew_by_other_settings_or_another_network(project):
     assert [row["over_activation"] == 1 for row in predicted] == [True, False, True, False]
     assert found[2]["evaluated"]["scales"] == [1.0, 0.5]  # of the seeds as they were made
     (project.run / "config.yaml").write_text(first)
-    os.utime(project.run / "segmenter.pth")
+    shutil.copy2(project.run / "ibb.pth", project.run / "segmenter.pth")  # which is older, and keeps its time
     call("evaluate", *words).well()
     found = json.loads((project.folder / "f.json").read_text())
     assert found["segmentation, predicted labels"]["over_activation"] < 1
+
+
+def test_predictions_of_former_code_are_never_evaluated_as_those_of_the_present(project, monkeypatch):
+    kept = ("--output", project.folder / "kept", "--model_path", project.run / "segmenter.pth")
+    project.evaluate_only(*kept).well()
+    monkeypatch.setattr("evaluation.predictions.symbols_of", lambda root: {"inference.segmenter": "changed"})
+    ended = project.evaluate_only(*kept)
+    assert (ended.code, "by other settings or code, or of other" in ended.err) == (2, True), ended.err
 
 
 def test_a_run_whose_files_are_of_other_settings_or_labels_or_are_not_whole_is_not_evaluated(project):

@@ -123,6 +123,10 @@ class TestResume:
         assert predict_images(folder / "in", folder / "out", stub, Options(folder / "labels.csv")).new == 1
         assert stub.asked == [[2]]
 
+    def test_other_code_redoes_all(self, folder, monkeypatch):
+        monkeypatch.setattr("inference.output_folder.symbols_of", lambda root: {"inference.segmenter": "changed"})
+        assert [predict_images(folder / "in", folder / "out", Stub()).new for _ in range(2)] == [3, 0]
+
     def test_the_second_time_nothing_is_done(self, infer_on, images, tmp_path):
         infer_on("segmenter", images)
         before = times(tmp_path / "out")
