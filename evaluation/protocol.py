@@ -20,7 +20,17 @@ from models.classifier import Classifier
 from models.segmenter import Segmenter
 from stages.config import Config, load_config, override
 from stages.dataset_steps import DATASET_STEPS, used_steps
-from stages.files import PREDICTIONS, PSEUDO, SEEDS, SEGMENTER, find_missing, seed_list
+from stages.files import (
+    ABLATION,
+    CHANGED_ABLATION,
+    PREDICTIONS,
+    PSEUDO,
+    PSEUDO_ABLATION,
+    SEEDS,
+    SEGMENTER,
+    find_missing,
+    seed_list,
+)
 from stages.networks import load_segmenter
 from stages.reading import build_method
 from stages.threshold import with_found_threshold
@@ -35,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 PUBLISHED = {"voc": {"train": 1464, "val": 1449}}  # kind of data -> list -> its images
 SEED_LISTS = {"voc": "train"}  # kind of data -> the list that seeds and pseudo masks are published on
+OF_REPORT = (CHANGED_ABLATION, PSEUDO_ABLATION, PREDICTIONS)  # folders that stage `report` writes
 EVALUATE = ("ablation", "report")  # stages whose figures are made anew here
 PREDICT_BY = ("data", "segment", "pseudo", "infer")  # settings that the masks of a run's network depend on
 CSV_COLUMNS = (
@@ -60,8 +71,10 @@ def about_folder(folder: Path, stages: Sequence[Stage]) -> dict[str, Any]:
     run = run_of(folder)
     if run is None:
         return {"backbone": "not known: the files lie in no run folder"}
-    cfg, name = override(load_config(run / RUN_SETTINGS), [f"run={run}"]), folder.absolute().relative_to(run).parts[0]
-    makers = {SEEDS: "seeds", PSEUDO: "pseudo"} | {step.folder: step.apply.stage for step in DATASET_STEPS}
+    cfg = override(load_config(run / RUN_SETTINGS), [f"run={run}"])
+    name = "".join(folder.absolute().relative_to(run).parts[:1])  # none for the run folder itself
+    makers = {SEEDS: "seeds", PSEUDO: "pseudo", ABLATION: "ablation"} | dict.fromkeys(OF_REPORT, "report")
+    makers |= {step.folder: step.apply.stage for step in DATASET_STEPS}
     skipped = {
         stage.name: f"made with other settings ({reason} now)" for stage in stages if (reason := stage.skip(cfg))
     }

@@ -16,6 +16,8 @@ from data.images import DAMAGED_IMAGE, IMAGE_SUFFIXES, open_image, orientation_o
 from data.index import open_index
 from data.mask_values import opened_mask
 from data.tree import scan
+from evaluation.protocol import about_folder
+from evaluation.stages import pipeline
 from inference.images import MASKS
 from inference.output_folder import CLASSES, PREDICTIONS
 from stages.config import load_config
@@ -122,6 +124,7 @@ def _index_of(folder: Path, names: set[str]) -> Index | None:
     """The list of the run with these names: the seed list for `pseudo`, the validation list for predictions."""
     if (run := run_of(folder)) is None:
         return None
+    about_folder(folder, pipeline())  # warns of masks that are not of the run's settings and data
     cfg, found = load_config(run / RUN_SETTINGS), None
     for list_name in filter(None, dict.fromkeys((seed_list(cfg), cfg.data.train_list, cfg.data.val_list))):
         found = open_index(cfg.data, list_name)

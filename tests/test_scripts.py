@@ -178,6 +178,10 @@ def test_a_runs_masks_are_exported_with_its_classes_and_images(project, tmp_path
     checkpoint = torch.load(project.run / "segmenter.pth", weights_only=True)
     assert list(masks.class_names.values()) == checkpoint["class_names"]
     assert export_masks(masks, ["coco"], tmp_path).startswith("coco: 3 images")
+    assert not caplog.text
     next((project.run / "pseudo").glob("*.png")).unlink()
+    config = project.run / "config.yaml"  # of a later command that was stopped
+    config.write_text(config.read_text().replace("threshold: 0.4", "threshold: 0.5"))
     assert len(open_mask_set(project.run / "pseudo").masks) == 5
     assert "1 of the 6 images of the run's list have no mask" in caplog.text
+    assert "stage 'pseudo', which wrote it, is stale: " in caplog.text

@@ -93,6 +93,13 @@ def test_a_run_whose_files_are_of_other_settings_or_labels_or_are_not_whole_is_n
     assert (ended.code, "stage 'seeds' is stale, made with other settings (steps)" in ended.err) == (2, True), ended.err
     ended = call("evaluate", "--seeds", project.run / "seeds", "--split", "train")
     assert "not known: the files were made with other settings" in ended.out
+    for option, folder, setting in (
+        ("--masks", "predictions/given", "infer.refine=none"),
+        ("--seeds", "ablation/given/cam", "prm.hi=0.7"),
+    ):
+        config.write_text(load_config(config, overrides=[setting]).to_yaml())
+        assert "not known: the files were made with" in call("evaluate", option, project.run / folder).well().out
+        config.write_text(before)
     config.write_text(load_config(config, overrides=["context.enabled=false"]).to_yaml())
     ended = call("evaluate", "--seeds", project.run / "seeds_context", "--split", "train")
     assert "not known: the files were made with other settings (context.enabled is false now)" in ended.out
@@ -111,6 +118,11 @@ def test_a_run_whose_files_are_of_other_settings_or_labels_or_are_not_whole_is_n
     ended = call("evaluate", "--run", copied, *moved)
     command = f"python train.py --config {copied / 'config.yaml'} --run {copied}"
     assert (ended.code, command in ended.err) == (2, True), ended.err
+
+
+def test_a_run_folder_itself_is_no_folder_of_seeds(project):
+    ended = call("evaluate", "--seeds", project.run, "--split", "train")
+    assert (ended.code, "there is no seed file" in ended.err) == (2, True), ended.err
 
 
 def test_what_has_no_truth_for_all_its_images_is_left_out_and_the_network_is_evaluated(project):
