@@ -21,6 +21,7 @@ if __name__ == "__main__":  # before imports that take seconds
 import argparse
 import contextlib
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from utils.checkpoint import load_checkpoint
 from utils.console import add_console_options, setup_console
 from utils.distributed import from_main, is_main, run_processes, scratch_folder
 from utils.errors import UserError
-from utils.files import write_json
+from utils.files import require_writable, write_json
 from utils.run import RUN_SETTINGS, run_of
 
 DEFAULT_CONFIG = "config.yaml"
@@ -102,6 +103,8 @@ def check_options(args: argparse.Namespace) -> None:
     }
     for reason in (reason for reason, applies in reasons.items() if applies):
         raise UserError(f"{reason}; leave out {reason.split()[0]}")
+    for path in filter(None, (args.json, args.csv)):
+        from_main(partial(require_writable, path))
 
 
 def report(args: argparse.Namespace, evaluations: dict[str, Evaluation]) -> None:
@@ -123,7 +126,8 @@ def open_list(args: argparse.Namespace, cfg: Config) -> tuple[Index, dict[str, A
     split = args.split or "val"
     list_name = {"val": cfg.data.val_list, "train": cfg.data.train_list}.get(split, split)
     if not list_name:
-        raise UserError(f"--split {split}: the settings name no such list; give a list's name or file")
+        remedy = f"set it, such as --set data.{split}_list={split}, or give another list"
+        raise UserError(f"--split {split}: data.{split}_list is empty; {remedy}")
     index = open_index(cfg.data, list_name, masks=True)
     return index, about_list(cfg, list_name, len(index))
 

@@ -80,7 +80,8 @@ evaluate --model_path {text.txt} => text.txt cannot be read as weights | the fil
 evaluate --model_path {tensors.pth} => is not an IBBNet checkpoint | expected a file that train.py wrote
 evaluate CONFIG --model_path {pets.pth} => knows other classes than the data: cat, dog and | --config
 evaluate CONFIG MODEL --split trian => there is no list 'trian' | lists there: train, val
-evaluate CONFIG MODEL --set data.val_list= => --split val: the settings name no such list | give a list's name or file
+evaluate CONFIG MODEL --set data.val_list= => data.val_list is empty | --set data.val_list=val
+evaluate CONFIG MODEL --json {empty} => empty cannot be written (it is a folder
 evaluate CONFIG --masks {text.txt} => text.txt: there is no such folder | check the path
 evaluate CONFIG --masks {empty} => there is no mask | expected a palette or grey PNG
 evaluate CONFIG --seeds {empty} => there is no seed file | run the stage that writes it
