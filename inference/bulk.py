@@ -163,6 +163,8 @@ class _Work:
             kept = [index for index, value in enumerate(values) if value != IGNORE]
             seed = Seed(np.array(values, np.int64)[kept] - 1, prediction.maps[kept], image.shape[:2])
             write_seed(self.output / file_of(job.image, MAPS), seed, names)
+        else:  # those of another network or of former settings
+            (self.output / file_of(job.image, MAPS)).unlink(missing_ok=True)
         mask, palette = out.to_values(prediction.mask, values), self.values.palette
         write_mask(self.output / file_of(job.image, MASKS), mask, palette, names)
         drawn = overlay(fit(image, OVERLAY_SIDE), fit(mask, OVERLAY_SIDE, nearest=True), palette, out.OPACITY)

@@ -148,6 +148,12 @@ class TestExport:
         assert [summary.new for summary in calls] == [1, 1, 0, 0]
         assert read_seed(tmp_path / "out/maps/a.npz").classes.tolist() == [1]
 
+    def test_maps_of_a_former_network_are_none_of_the_present_one(self, tmp_path):
+        save(tmp_path / "in/a.png", (20, 30), 1)
+        for names, maps in ((NAMES, True), (NAMES[::-1], False), (NAMES[::-1], True)):
+            assert predict_images(tmp_path / "in", tmp_path / "out", Stub(names), Options(maps=maps)).new == 1
+        assert read_seed(tmp_path / "out/maps/a.npz", NAMES[::-1]).classes.tolist() == [1]
+
     def test_a_mask_that_is_gone_is_named(self, tmp_path):
         for name in ("a", "b/c"):
             save(tmp_path / f"in/{name}.png", (20, 30), 0)
