@@ -80,13 +80,15 @@ def main() -> None:
 
 def keep_networks(cfg: Config, cam: Stage) -> None:
     """Refuse to replace the networks of another data folder in a run folder that was not named, such as a default."""
-    path, before = Path(cfg.run, RUN_SETTINGS), cfg.data.root
+    path, before = Path(cfg.run, RUN_SETTINGS), cfg
     if not path.is_file() or not (data := Run.reopen(cfg.run).stages.get("cam", {}).get("data")):
         return
     with contextlib.suppress(UserError):  # settings of another version
-        before = load_config(path).data.root
-    if os.path.abspath(before) != os.path.abspath(cfg.data.root) and digest(cam.inputs(cfg)) != data:
-        what = f"holds networks of {before}, and images or labels of data.root {cfg.data.root} are other ones"
+        before = load_config(path)
+    # The copy of a run is there to be changed.
+    is_other = os.path.abspath(before.data.root) != os.path.abspath(cfg.data.root)
+    if before.run == cfg.run and is_other and digest(cam.inputs(cfg)) != data:
+        what = f"holds networks of {before.data.root}, and images or labels of data.root {cfg.data.root} are other ones"
         raise UserError(f"{cfg.run} {what}; keep them by naming another folder, or replace them: --run {cfg.run}")
 
 
