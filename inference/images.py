@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from data.coco_file import CocoRules
 from data.faults import counted, refuse
 from data.image_names import Finder, composed, plain
 from data.images import IMAGE_SUFFIXES, read_image
@@ -108,12 +109,14 @@ def read_labels(path: Path, images: Sequence[InputImage], class_names: Sequence[
     table = read_label_table(path, class_names, refuse)
     base = images[0].path.absolute().as_posix().removesuffix(images[0].relative)
     finder = Finder(Path(base or "."), [image.relative for image in images])
+    is_background = CocoRules("background").is_background  # as in a table for training
     for name in table.class_names:
-        find_class(name, class_names, f"{path}, header")
+        if not is_background(name):
+            find_class(name, class_names, f"{path}, header")
     found: dict[str, list[int]] = {}
     unknown: list[str] = []
     for where, name, labels, _ in table.rows:
-        chosen = sorted({find_class(label, class_names, where) for label in labels})
+        chosen = sorted({find_class(label, class_names, where) for label in labels if not is_background(label)})
         match = finder.find(name, where)
         if match is None:
             unknown.append(name)

@@ -88,8 +88,8 @@ class TestLabels:
     @pytest.mark.parametrize(
         ("kind", "table"),
         [
-            ("classifier", "image,labels\na.jpg,Dog;train\nc,\n"),
-            ("segmenter", "image,train,cat,dog\na,1,0,1\nb/c.png,0,0,0\n"),
+            ("classifier", "image,labels\na.jpg,Dog;train\nc,background\n"),
+            ("segmenter", "image,train,cat,dog,background\na,1,0,1,0\nb/c.png,0,0,0,1\n"),
         ],
     )
     def test_given_classes_are_the_only_ones(self, infer_on, images, tmp_path, kind, table):
