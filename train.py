@@ -19,6 +19,7 @@ import contextlib
 import os
 import sys
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from data.hints import open_hints
@@ -31,7 +32,7 @@ from utils.config_file import add_setting_options
 from utils.console import add_console_options, setup_console
 from utils.distributed import from_main, is_main, run_processes
 from utils.errors import UserError
-from utils.files import digest, lock_folder, remove_leftovers
+from utils.files import digest, lock_folder, remove_leftovers, writing
 from utils.pipeline import Stage, run_stages
 from utils.run import RUN_SETTINGS, Run
 
@@ -63,14 +64,15 @@ def main() -> None:
     only, redo = ([name.strip() for name in given.split(",") if name.strip()] for given in (args.stages, args.redo))
     if not only or "segment" in only:  # told before the stages that take hours
         from_main(lambda: check_validation(cfg))
+    aside = ""
+    if not any(line.startswith("run=") for line in overrides) and (not only or "cam" in only):
+        aside = from_main(lambda: set_aside(cfg, stages[0]))
     with lock_folder(cfg.run, "--run"):
-        if not any(line.startswith("run=") for line in overrides) and (not only or "cam" in only):
-            from_main(lambda: keep_networks(cfg, stages[0]))
         if is_main():
             remove_leftovers(cfg.run)
             remove_leftovers(Path(cfg.checkpoint).parent, deep=False)
         run = Run(cfg, sys.argv)
-        for line in (recipe and f"data      {recipe}", choice):
+        for line in (aside, recipe and f"data      {recipe}", choice):
             if line:
                 run.log(line)
         run.after_epoch = keep_report_page(stages, cfg, run)
@@ -78,18 +80,21 @@ def main() -> None:
         run.log(f"see {run.path(REPORT_PAGE)}")
 
 
-def keep_networks(cfg: Config, cam: Stage) -> None:
-    """Refuse to replace the networks of another data folder in a run folder that was not named, such as a default."""
+def set_aside(cfg: Config, cam: Stage) -> str:
+    """Rename a run of another data folder, where the run folder was not named, such as a default; a line for the log."""
     path, before = Path(cfg.run, RUN_SETTINGS), cfg
     if not path.is_file() or not (data := Run.reopen(cfg.run).stages.get("cam", {}).get("data")):
-        return
+        return ""
     with contextlib.suppress(UserError):  # settings of another version
         before = load_config(path)
     # The copy of a run is there to be changed.
     is_other = os.path.abspath(before.data.root) != os.path.abspath(cfg.data.root)
-    if before.run == cfg.run and is_other and digest(cam.inputs(cfg)) != data:
-        what = f"holds networks of {before.data.root}, and images or labels of data.root {cfg.data.root} are other ones"
-        raise UserError(f"{cfg.run} {what}; keep them by naming another folder, or replace them: --run {cfg.run}")
+    if before.run != cfg.run or not is_other or digest(cam.inputs(cfg)) == data:
+        return ""
+    kept = next(name for number in count(1) if not os.path.lexists(name := f"{cfg.run}-{number}"))
+    with lock_folder(cfg.run, "--run"), writing(kept):  # not while another process writes there
+        os.rename(cfg.run, kept)
+    return f"data      {cfg.run} was the run of {before.data.root}, which has other images or labels: kept as {kept}"
 
 
 if __name__ == "__main__":

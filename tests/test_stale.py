@@ -87,7 +87,7 @@ def test_stages_and_evaluation_refuse_what_was_made_for_other_classes(project):
             assert "cam       is stale and not asked for: its settings or its data have changed" in ended.out
 
 
-def test_another_data_folder_replaces_no_network_unless_the_run_is_named(project):
+def test_a_run_of_another_data_folder_is_kept_unless_the_run_is_named(project):
     other, words = project.folder / "other", ("--stages", "cam", "--set", f"data.root={project.folder / 'other'}")
     shutil.copytree(project.folder / "voc", other)
     assert project.train(*words).stages("up to date") == ["cam"]  # the data were moved
@@ -95,15 +95,16 @@ def test_another_data_folder_replaces_no_network_unless_the_run_is_named(project
     labels.write_text(labels.read_text().replace("train_0001,1,0", "train_0001,0,1"))
     project.train("--stages", "cam").well()
     before = (project.run / "classifier.pth").read_bytes()
-    ended = project.train(*words)
-    remedy = f"keep them by naming another folder, or replace them: --run {project.run}"
-    assert (ended.code, f"holds networks of {project.folder / 'voc'}, " in ended.err, remedy in ended.err) == (
-        2,
-        True,
-        True,
-    )
-    assert (project.run / "classifier.pth").read_bytes() == before
-    assert project.train("--stages", "cam").stages("up to date") == ["cam"]
-    assert project.train(*words, "--run", str(project.run)).stages("done in") == ["cam"]
+    for number in (1, 2):
+        kept = project.folder / f"{project.run.name}-{number}"
+        root = ("voc", "other")[number - 1]
+        ended = project.train(*(words if number == 1 else ("--stages", "cam")))
+        what = f"{project.run} was the run of {project.folder / root}, which has other images or labels: kept as {kept}"
+        assert (what in ended.out, ended.stages("done in")) == (True, ["cam"])
+        assert (kept / "stages.json").is_file()
+    assert (project.folder / f"{project.run.name}-1" / "classifier.pth").read_bytes() == before
+    again = project.train(*words, "--run", str(project.run))
+    assert (again.stages("done in"), "kept as" in again.out) == (["cam"], False)
     labels.write_text(labels.read_text().replace("train_0001,0,1", "train_0001,1,1"))
-    assert project.train(*words).stages("done in") == ["cam"]  # in the same folder
+    again = project.train(*words)
+    assert (again.stages("done in"), "kept as" in again.out) == (["cam"], False)  # in the same folder
