@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def set_aside(cfg: Config, cam: Stage) -> str:
-    """Rename a run of another data folder, where the run folder was not named, such as a default; a line for the log."""
+    """Rename a run of another data folder, where the run folder was not named; a line for the log, if any."""
     path, before = Path(cfg.run, RUN_SETTINGS), cfg
     if not path.is_file() or not (data := Run.reopen(cfg.run).stages.get("cam", {}).get("data")):
         return ""
