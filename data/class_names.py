@@ -11,8 +11,9 @@ from data.faults import grouped
 from data.image_names import plain
 
 NOTHING = re.compile(
-    r"((no|non|not|without|un)( .*)?|.* (free|negative)|none|nothing|neg(ative)?s?|normals?|good|ok(ay)?|healthy|clean"
-    r"|intact|empty|backgrounds?|bg|false|absent|unlabell?ed|defectless|pass(ed)?|others?|rest|misc(ellaneous)?"
+    r"((no|non|not|without|un|backgrounds?)( .*)?|.* (free|negative|good)|(.* )?(healthy|normals?)( .*)?|none|nothing"
+    r"|neg(ative)?s?|good|ok(ay)?|clean|clutter|intact|empty|bg|false|absent|unlabell?ed|defectless|pass(ed)?|others?"
+    r"|rest|misc(ellaneous)?"
     r"|un(damaged|infected|affected|cracked|broken|harmed|changed)"
     r"|no(tumou?r|defect|crack|fire|smoke|damage|disease|finding|anomaly)s?"
     r"|(ohne|keine?|sans|sin|senza|sem|zonder|geen|bez|без|нет)( .*)?|[无無没].*|nein|falsch|faux|falso|i ?o|gut|gesund"
@@ -25,8 +26,8 @@ NO_OBJECT = re.compile(
     r"(.* )?((count|total|number|width|height|size|age|sex|gender|year|duplicate|overlay|heat ?map|prediction|result"
     r"|output|visuali[sz]ation|augmented|preview)s?|unknown|unsure|unclear|uncertain|(to )?(check|review)(ed)?|todo"
     r"|done|verified|validated|approved|annotated|labell?ed|finished|skipped|ignored?|flagged|excluded|usable)"
-    r"|[?.!*_]+|images?|imgs?|photos?|pics?|dcim|dsc\w?|screenshots?|thumbnails|data(set)?|originals?|resized"
-    r"|cop(y|ies)|kopien?|backups?|te?mp|unsorted|unused|discarded|deleted|(new|untitled|neuer) (folder|ordner)"
+    r"|[?.!*_]+|-\d+(\.0)?|images?|imgs?|photos?|pics?|dcim|dsc\w?|screenshots?|thumbnails|data(set)?|originals?"
+    r"|resized|cop(y|ies)|kopien?|backups?|te?mp|unsorted|unused|discarded|deleted|(new|untitled|neuer) (folder|ordner)"
 )
 SEVERAL = re.compile("both|mixed|multiple|several|various|multi( (class|label)(es|s)?)?")
 # Words whose numbers are those of classes, and not of patients, days or series.
@@ -39,7 +40,7 @@ def notes_on_names(names: Sequence[str], where: object) -> Iterator[str]:
     """Notes on classes that may be none, or one; `where` is what they begin with."""
     words = {name: _words(name) for name in names}
     nothing = [name for name in names if NOTHING.fullmatch(words[name]) or _denies(name, names)]
-    if all(re.fullmatch(r"\d+(\.0)?", name) for name in names):
+    if all(re.fullmatch(r"-?\d+(\.0)?", name) for name in names):
         nothing = [name for name in names if name in ("0", "0.0")]
     if nothing:
         remedy = f"if images of '{nothing[0]}' show none of the classes, add --set 'data.background={nothing[0]}'"

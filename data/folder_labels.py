@@ -223,8 +223,8 @@ def _annotations_beside(tree: Tree) -> str:
 
 
 def _is_coco(path: Path) -> bool:
-    """Whether a JSON file has one of the lists of COCO's format near its beginning."""
-    return re.search(r'"(images|annotations|categories)"\s*:\s*\[', start_of(path)) is not None
+    """Whether a JSON file has lists of COCO's format, and not those of V7, near its beginning."""
+    return re.search(r'"(images|categories)"\s*:\s*\[|"image_id"\s*:', start_of(path)) is not None
 
 
 def _what_reads(layout: Layout) -> str:

@@ -37,8 +37,9 @@ LABEL_COLUMNS = (
 BOX_COLUMNS = ("xmin", "x1", "left", "bbox", "box", "bboxx", "encodedpixels", "rle")
 LIST_COLUMNS = ("split", "set", "subset", "partition", "phase", "dataset", "usage", "fold", "kfold")
 LIST_MARKS = {"isvalid": "val", "isval": "val", "istest": "test", "istrain": "train"}  # columns of yes and no
+LIST_MARKS |= {"isvalidation": "val", "istesting": "test", "istraining": "train"}
 CONFIDENCE = ("confidence", "probability", "score", "ispresent", "present", "value")  # 0: the label is not there
-YES, NO = frozenset({"1", "1.0", "true", "yes"}), frozenset({"0", "0.0", "false", "no", ""})
+YES, NO = frozenset({"1", "1.0", "true", "yes", "t", "y"}), frozenset({"0", "0.0", "false", "no", "f", "n", ""})
 NO_LABEL = frozenset({"nan", "none", "null", "n/a", "#n/a", "<na>", "[]", "{}", "()", "-", "–", "—"})
 MANY = 20  # rows, from which on labels that are mostly different are no classes
 EXPECTED = "the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog', or 'image,cat,dog' and rows of 0 and 1"
@@ -87,7 +88,7 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
     body = _body(path, header, image, lines[1:], faults)
     split, lists = _lists(header, columns, body, faults)
     label, box = _first(LABEL_COLUMNS, columns), _first(BOX_COLUMNS, columns)
-    is_one = len(header) == 2 and split is None and box is None
+    is_one = len(header) == 2 and label is None and split is None and box is None
     if is_one and any(row[1 - image].casefold() not in YES | NO for _, row in body):
         label = 1 - image
         if not known and all(re.fullmatch(r"-?\d*", row[label]) for _, row in body):
@@ -132,8 +133,11 @@ def _read_one_hot(
     """The labels of each row of a table with a column for each class; its class names go into `table`."""
     table.class_names = tuple(composed(header[position]) for position in classes)
     if "" in table.class_names or len(set(table.class_names)) < len(table.class_names):
-        raise UserError(f"{path}: expected different classes in the header, found '{','.join(header)[:80]}'")
-    if lost := [name for name in table.class_names if plain(name) in (*LIST_COLUMNS, *LIST_MARKS)]:
+        what = f"expected different classes in the header, found '{','.join(header)[:80]}'"
+        raise UserError(f"{path}: {what}; name or remove columns without a name, and those that are repeated")
+    lists = [name for name in table.class_names if plain(name) in SPLITS]  # one alone may be a class: VOC has `train`
+    odd_names = (*LIST_COLUMNS, *LIST_MARKS, "validation", *(map(plain, lists) if len(lists) > 1 else ()))
+    if lost := [name for name in table.class_names if plain(name) in odd_names]:
         what = f"the column '{lost[0]}' looks like one of lists, and would be a class"
         faults.add("column", f"{path}: {what}; write train, val or test into it, rename it or remove it")
     found: list[set[str] | None] = []
@@ -194,7 +198,7 @@ def _body(path: Path, header: list[str], image: int, lines: list[tuple[int, list
         row = cells if any(cells[len(header) :]) else cells[: len(header)]  # spreadsheets add empty cells
         if len(row) != len(header):
             what = f"expected {len(header)} cells ({','.join(header)[:80]}), found {len(row)}"
-            faults.add("cells", f"{where}: {what}; separate labels with ';', and keep the comma of an empty cell")
+            faults.add("cells", f'{where}: {what}; write labels of one cell in quotes, "cat;dog", and keep empty cells')
         elif not row[image]:
             faults.add("name", f"{where}: there is no image's name in the column '{header[image]}'")
         else:
@@ -261,12 +265,14 @@ def _judge_words(path: Path, labels: set[str], faults: Faults) -> list[str]:
 
 def _items(text: str, known: Collection[str]) -> list[str]:
     """The labels of a cell: separated by ';', or a list of Python or JSON."""
-    if text.casefold() in NO_LABEL and text.casefold() not in known:
+    if (text == "NA" or text.casefold() in NO_LABEL) and text.casefold() not in known:  # R writes NA
         return []
     if text.startswith(("[", "{")):
         for read in (json.loads, ast.literal_eval):
             with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-                return [composed(item) for item in flat(read(text))]
+                value = read(text)
+                are_numbers = isinstance(value, dict) and all(isinstance(one, int | float) for one in value.values())
+                return [text] if are_numbers else [composed(item) for item in flat(value)]  # refused: counts, scores
         text = ";".join(text.strip("[]{}").split(","))
     found = [re.sub(r"^(['\"])(.+)\1$", r"\2", item.strip()).strip() for item in text.split(";")]
     return [composed(item) for item in found if item]

@@ -129,6 +129,9 @@ def read_label_studio(path: Path, tasks: list[Any]) -> LabelTable:
         columns = [key for name in LABEL_COLUMNS for key in keys if plain(key) == name]
         labels = list(chain.from_iterable(chosen)) or flat([task[key] for key in columns[:1]])
         where = f"task {task.get('id', position + 1)}"
+        if not done and {*labels} <= {"0", "1"} and len(labels) > len({*labels}) and isinstance(task[columns[0]], list):
+            what = f"the labels look like a 0 or 1 for each class, found {str(task[columns[0]])[:80]}"
+            raise UserError(f"{path}, {where}: {what}; give the names of the classes that the image shows")
         if not name or not (done or columns) or (answers and not labels):
             without.append(where)
         else:

@@ -7,7 +7,8 @@ from tests.data.layouts_of_tools import put
 
 NOTHING = (
     "no_crack|No Finding|not-cat|OK|good|healthy|defect-free|negative|no_label|un cut|00_background|Negatives|NoRust|"
-    "uncrack|notumor|keine|other|i.O.|fehlerfrei|ohne_Riss|FAUX|sans défaut|正常|без дефекта"
+    "uncrack|notumor|keine|other|i.O.|fehlerfrei|ohne_Riss|FAUX|sans défaut|正常|без дефекта|257.clutter|bottle_good|"
+    "BACKGROUND_Google|Apple___healthy|Healthy leaf|normal_tissue"
 )
 
 
@@ -34,6 +35,8 @@ def test_names_that_look_like_one_are_told(tmp_path):
     assert "cat and c\\u0430t differ" in next(notes_on_names(("cat", "c\u0430t"), "x"))
     for zero, one in (("0", "1"), ("0.0", "1.0")):
         assert f"{zero} will be trained as an object" in next(notes_on_names((zero, one), "x"))
+    assert "0 will be trained as an object" in next(notes_on_names(("-1", "0", "1"), "x"))
+    assert "-1 will be trained as an object like others; if it is none" in " ".join(notes_on_names(("-1", "0"), "x"))
     names = ("cat", "total", "?", "defect_count", "reviewed", "To check", "is_labelled", "checker", "score")
     assert "total, ?, defect_count, reviewed, To check, is_labelled will be" in next(notes_on_names(names, "x"))
     for text in ("patient_1,patient_2,cat", "7,8", "SN4 defect,SN5 defect", "2024-01-05,2024-01-06"):
@@ -49,6 +52,6 @@ def test_names_that_look_like_one_are_told(tmp_path):
     for name in ("cat+dog", "cat and dog", "cat_dog", "both"):
         assert f"{name} will be trained as a class of its own" in next(notes_on_names(("cat", "dog", name), "x"))
     words = ["goods,nose,freedom,кот,ток", "+,-", "type1,type2", "Grade 0,Grade 1"]
-    words.append("hot dog,dog,node,north,fire_images")
+    words.append("hot dog,dog,node,north,fire_images,unhealthy,abnormal,goods lift")
     for names in (VOC_CLASSES, ("a1", "b1", "b2", "c"), *(text.split(",") for text in words)):
         assert list(notes_on_names(names, "x")) == []

@@ -1,3 +1,5 @@
+from unittest.mock import ANY
+
 from data.faults import refuse
 from data.folder import open_folder
 from data.label_table import LabelTable, read_label_table
@@ -31,6 +33,7 @@ def test_cells_of_several_labels_are_read_where_their_parts_are_classes_and_quot
     assert found == [{"cat"}, {"dog"}, set(), set(), set(), set()]
     assert "cells that are read as no label: 3" in notes
     assert labels_of(tmp_path, "none", known=("none",))[0] == [{"none"}]
+    assert labels_of(tmp_path, "NA", "ka", "na") == ([set(), {"ka"}, {"na"}], ANY)  # R's missing value, and a syllable
     assert labels_of(tmp_path, "golden retriever", "poodle") == ([{"golden retriever"}, {"poodle"}], "")
     found, notes = labels_of(tmp_path, "hot dog", "dog")
     assert found == [{"hot dog"}, {"dog"}]
@@ -47,6 +50,10 @@ def test_what_may_be_several_labels_or_a_vector_is_named(tmp_path):
     assert labels_of(tmp_path, *pairs, known=words)[0][0] == {"a", "b"}
     for cells in (("[1, 0, 1]", "[0, 0, 1]", ""), ("[1. 0. 1.]", "[0. 1. 0.]"), ("1 0", "0 1")):
         refused(r"line 2: the labels look like a 0 or 1 for each class.*image,cat,dog", labels_of, tmp_path, *cells)
+    for counts in ('{"cat": 2, "dog": 1}', "{'cat': 0.9}", '{"cat": true}'):
+        refused("line 3: separate labels with ';', found '{", labels_of, tmp_path, "cat", counts)
+        refused("line 3: separate labels with ';', found '{", labels_of, tmp_path, "cat", counts, known=("cat", "dog"))
+    assert labels_of(tmp_path, "cat", '{"choices": []}')[0] == [{"cat"}, set()]
     assert labels_of(tmp_path, "[1, 0]", "[1]", known=("0", "1"))[0] == [{"0", "1"}, {"1"}]
     assert labels_of(tmp_path, "0 1", "0", "1")[0] == [{"0", "1"}, {"0"}, {"1"}]
 
@@ -83,6 +90,12 @@ def test_tables_of_people_and_tools(tmp_path):
         ("image,cat,dog,is_train\n1,1,0,0\n2,0,1,1\n", ["1 cat val", "2 dog train", "divides the images"]),
         ("image,label,Dataset\n1,cat,Test\n2,dog,val\n", ["1 cat test", "2 dog val"]),
         ("image,defect\n1,yes\n2,no\n", ["1 defect", "2"]),
+        ("image,defect\n1,y\n2,N\n", ["1 defect", "2"]),
+        ("image,crack,hole\n1,t,f\n2,f,t\n", ["1 crack", "2 hole"]),
+        ("image_id,label\n1,0\n2,3\n3,-1\n", ["1 0", "2 3", "3 -1"]),
+        ("image,labels\n1,0\n2,3\n", ["1 0", "2 3"]),
+        ("image,cat,dog,is_training\n1,1,0,0\n2,0,1,1\n", ["1 cat val", "2 dog train", "divides the images"]),
+        ("image,label,is_validation\n1,cat,n\n2,dog,y\n", ["1 cat train", "2 dog val", "divides the images"]),
         ("image,label\n1,-\n2,#N/A\n3,cat\n", ["1", "2", "3 cat", "cells that are read as no label: 2"]),
         ("image,class,split,width\n1,cat,left,4\n", ["1 cat", "columns that are not used: 2, first split"]),
         ("ImageID,LabelName,Confidence\n1,cat,1\n2,dog,0.4\n", ["1 cat", "2 dog", "not used: 1, first Confidence"]),
@@ -119,6 +132,10 @@ def test_columns_that_are_no_labels_are_refused(tmp_path):
         ("image,label\n1,#REF!\n2,cat\n", "2 different labels, such as '#REF!'"),
         ("image,mask\n1,masks/1.png\n", "such as 'masks/1.png'"),
         (f"image,text\n{CAPTIONS}", "20 rows have 20 different labels, such as 'a dog.*classes of many images each"),
+        ("image,cat,dog,train,Test\n1,1,0,1,0\n2,0,1,0,1\n", "the column 'train' looks like one of lists, and would"),
+        ("image,cat,dog,Validation\n1,1,0,1\n2,0,1,0\n", "the column 'Validation' looks like one of lists, and"),
+        ("image;labels\n1;cat;dog\n", "line 2: expected 2 cells .*found 3; write labels of one cell in quotes"),
+        (",image,cat,dog\n0,1,1,0\n", "expected different classes in the header, .*; name or remove columns without"),
         ("image,cat,dog,partition\n1,1,0,\n2,0,1,\n", "the column 'partition' looks like one of lists, and would be a"),
         ("image,cat,dog,Fold\n1,1,0,\n2,0,1,\n", "the column 'Fold' looks like one of lists, and would be a"),
         ("image,cat,dog,is_valid\n1,1,0,\n2,0,1,\n", "the column 'is_valid' looks like one of lists, and would be a"),

@@ -64,6 +64,12 @@ def test_the_preset_folder_refuses_with_settings_that_read_it(tmp_path, tool):
     assert len(index) >= 2
 
 
+def test_v7_is_not_taken_for_coco(tmp_path):
+    put(tmp_path, "images/1.jpg")
+    put_text(tmp_path, "annotations/1.json", '{"item": {"name": "1.jpg"}, "annotations": [{"name": "cat"}]}')
+    refused(r"and annotations/1\.json is of a kind that is not read .* a file .*labels\.csv", open_folder, tmp_path)
+
+
 class TestLists:
     @pytest.mark.parametrize("above", ["", "images/", "data/", "ILSVRC/Data/"])
     def test_folders_are_lists_at_any_depth(self, tmp_path, above):

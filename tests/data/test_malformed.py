@@ -58,7 +58,7 @@ def csv_text(*rows: str) -> str:
         (csv_text(*ROWS, "masks/m.png,dog"), ", line 5: there is no image 'masks/m.png'", 3),
         (csv_text(*ROWS, ",dog"), ", line 5: there is no image's name", 3),
         (csv_text(*ROWS, "../x.jpg,dog"), ", line 5: the image's name '../x.jpg' leads out of its folder", 3),
-        (csv_text(*ROWS, "c.jpg,dog,cat"), ", line 5: expected 2 cells .* found 3; separate labels with ';'", 3),
+        (csv_text(*ROWS, "c.jpg,dog,cat"), ", line 5: expected 2 cells .* found 3; write labels of one cell in", 3),
         (csv_text('a 1.jpg,"cat,dog"', "c.jpg,cat"), ", line 2: separate labels with ';'", 2),
         (csv_text().encode("utf-16"), " is text in UTF-16, expected UTF-8", None),
         (b"PK\3\4xl", " is a workbook or an archive, expected text: save the table as CSV", None),

@@ -87,3 +87,13 @@ def test_tasks_of_several_people_are_told_and_boxes_without_a_class_are_no_label
     assert list(labels_of(index).values()) == [{"cat", "dog"}, {"cat"}]
     assert "several annotations with different labels: 1, first task 1" in " ".join(index.notes)
     assert "whose annotations name no class: 1, first task 3" in " ".join(index.notes)
+
+
+def test_vectors_of_0_and_1_in_a_list_of_tasks_are_no_labels(tmp_path):
+    put(tmp_path, "1.jpg", "2.jpg")
+    rows = [{"image": "1.jpg", "labels": [0, 1, 2]}, {"image": "2.jpg", "labels": [2]}]
+    index = open_folder(put_json(tmp_path, "labels.json", rows))
+    assert labels_of(index) == {"1": {"0", "1", "2"}, "2": {"2"}}
+    rows[1]["labels"] = [0, 1, 0]
+    put_json(tmp_path, "labels.json", rows)
+    refused(r"labels\.json, task 2: .* a 0 or 1 for each class, found \[0, 1, 0\]; give the", open_folder, tmp_path)
