@@ -95,7 +95,7 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
             what = f"the column '{header[label]}' holds numbers; if these are classes, and not counts, call it 'labels'"
             faults.add("column", f"{path}: {what}")
     table = LabelTable((), [])
-    if split is not None and columns[split] in LIST_MARKS:
+    if split is not None and columns[split] not in LIST_COLUMNS:
         table.notes.append(f"{path}: the column '{header[split]}' divides the images into train, val and test")
     if label is not None:
         cells = [(where, "" if _is_empty(row, columns, box) else row[label]) for where, row in body]
@@ -156,8 +156,11 @@ def _first(names: Iterable[str], columns: list[str]) -> int | None:
 
 
 def _lists(header: list[str], columns: list[str], body: list[Cells], faults: Faults) -> tuple[int | None, list[str]]:
-    """The column of train, val and test, or of a mark such as `is_valid`, and the list of each row, or none."""
-    for column in (columns.index(name) for name in (*LIST_COLUMNS, *LIST_MARKS) if name in columns):
+    """The column of train, val and test, whatever its name, or of a mark such as `is_valid`; the list of each row."""
+    known = [columns.index(name) for name in (*LIST_COLUMNS, *LIST_MARKS) if name in columns]
+    likely = [n for n, cell in enumerate(body[0][1] if body else ()) if cell.casefold() in SPLITS]
+    cells = {n: {row[n].casefold() for _, row in body} for n in likely if columns[n] not in LABEL_COLUMNS}
+    for column in (*known, *(n for n, found in cells.items() if len(found) > 1 and found <= SPLITS.keys())):
         words: Mapping[str, str] = SPLITS
         if mark := LIST_MARKS.get(columns[column]):
             other = "val" if mark == "train" else "train"

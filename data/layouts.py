@@ -111,7 +111,8 @@ def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> Non
             images += paths
         elif is_unclear and not has_table:
             what = f"holds {len(paths)} images, first {min(paths)}, which are no masks by their names or their format"
-            remedy = "save masks as PNG with the names of their images; if it is a class, name all in data.classes"
+            example = f"the paths and names of their images, as in {MASKS}/cat/1.png for cat/1.jpg"
+            remedy = f"save masks as PNG with {example}; if it is a class, name all in data.classes"
             faults.add("folder", f"folder {layout.root / folder} {what}: {remedy}")
         else:
             _take_masks(layout, folder, matches, left)

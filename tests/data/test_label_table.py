@@ -88,6 +88,12 @@ def test_tables_of_people_and_tools(tmp_path):
         ("Image Index,Finding Labels\n1,cat|dog\n2,cat\n3,dog\n", ["1 cat dog", "2 cat", "3 dog"]),
         ("fname,labels,is_valid\n1,cat,True\n2,dog,False\n", ["1 cat val", "2 dog train", "divides the images"]),
         ("image,cat,dog,is_train\n1,1,0,0\n2,0,1,1\n", ["1 cat val", "2 dog train", "divides the images"]),
+        (
+            "image,label,x,data_split\n1,cat,6,Train\n2,dog,7,test\n",
+            ["1 cat train", "2 dog test", "divides", "first x"],
+        ),
+        ("image,label,vehicle\n1,cat,train\n2,dog,car\n", ["1 cat", "2 dog", f"{UNUSED}: 1, first vehicle"]),
+        ("image,vehicle\n1,train\n2,train\n", ["1 train", "2 train"]),
         ("image,label,Dataset\n1,cat,Test\n2,dog,val\n", ["1 cat test", "2 dog val"]),
         ("image,defect\n1,yes\n2,no\n", ["1 defect", "2"]),
         ("image,defect\n1,y\n2,N\n", ["1 defect", "2"]),
