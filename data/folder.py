@@ -155,7 +155,8 @@ def _notes_on_files(layout: Layout, table: Path | None, list_name: str) -> Itera
     has_lists = any(file.suffix == ".txt" and str(file.parent).casefold() == RESERVED for file in files.values())
     if list_name in ("", "all", "train") and not layout.lists and not has_lists:
         stems = {PurePosixPath(path).stem for path in layout.images}  # whose texts are boxes or captions
-        found = [path for path, file in files.items() if file.suffix in (".txt", ".json") and is_like_a_list(file.stem)]
+        found = [path for path, file in files.items() if file.suffix in (".txt", ".json") or file.parts[0] == RESERVED]
+        found = [path for path in found if is_like_a_list(files[path].stem)]
         found = [path for path in found if "/" in path or files[path].stem.casefold() not in SPLITS]
         stray = [path for path in found if files[path].stem not in stems]
         remedy = f"lists are read from {RESERVED}/train.txt and {RESERVED}/val.txt"

@@ -159,3 +159,14 @@ def test_lists_tables_and_folders_that_say_something_else_or_nothing_are_told(tm
     assert "look like lists and are not read: 2, first meta/train.txt" in " ".join(open_folder(other, "train").notes)
     put_text(other, "lists/val.txt", "cat/1\n")
     assert "look like lists" not in " ".join(open_folder(other, "train").notes)
+
+
+def test_a_table_of_classes_beside_their_folders_and_lists_as_tables_are_told(tmp_path):
+    put(tmp_path, "cat/1.jpg", "dog/1.jpg")
+    put_text(tmp_path, "labels.csv", "id,name\n0,cat\n1,dog\n")
+    message = r"labels\.csv: none of its 2 rows names an image, first 'cat'; .* then the folders are the classes"
+    refused(message, open_folder, tmp_path)
+    (tmp_path / "labels.csv").rename(tmp_path / "names.csv")
+    put_text(tmp_path, "lists/val.csv", "cat/1.jpg\n")
+    notes = " ".join(open_folder(tmp_path, "train").notes)
+    assert "files that look like lists and are not read: 1, first lists/val.csv; lists are read from" in notes
