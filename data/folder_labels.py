@@ -59,9 +59,8 @@ def read_labels(
         found[image] = shown & set(classes) if classes else shown
         (lists.setdefault(row.split, []) if row.split else in_none).append(image)
     if not found and set(faults.found) == {"image"} and table is not None and not labels and layout.class_of:
-        what = f"none of its {len(rows.rows)} rows names an image, first '{rows.rows[0].image[:80]}'"
-        remedy = "mend the names, or if it is no table of images, call it otherwise: then the folders are the classes"
-        raise UserError(f"{table}: {what}; {remedy}")
+        remedy = f"rename {table.name} if it is no table of images: then the folders are the classes"
+        raise UserError(f"{faults.found['image'][0]} ({len(rows.rows)} such, all rows); {remedy}")
     faults.report(is_empty=not found)
     list_of = {path: name for name, paths in layout.lists.items() for path in paths}
     moved = [path for name, paths in lists.items() for path in paths if list_of.get(path, name) != name]

@@ -164,7 +164,7 @@ def test_lists_tables_and_folders_that_say_something_else_or_nothing_are_told(tm
 def test_a_table_of_classes_beside_their_folders_and_lists_as_tables_are_told(tmp_path):
     put(tmp_path, "cat/1.jpg", "dog/1.jpg")
     put_text(tmp_path, "labels.csv", "id,name\n0,cat\n1,dog\n")
-    message = r"labels\.csv: none of its 2 rows names an image, first 'cat'; .* then the folders are the classes"
+    message = r"line 2: there is no image 'cat'.* \(2 such, all rows\); rename labels\.csv if it is no table of images"
     refused(message, open_folder, tmp_path)
     (tmp_path / "labels.csv").rename(tmp_path / "names.csv")
     put_text(tmp_path, "lists/val.csv", "cat/1.jpg\n")
