@@ -16,23 +16,24 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from data.faults import Complain, Faults, counted
 from data.image_names import composed, plain
 from data.layouts import SPLITS
-from data.tables import read_rows
+from data.tables import flat, read_rows
 from utils.errors import UserError
 
 # Names of columns, without capitals, spaces and signs.
 IMAGE_COLUMNS = (
-    "image", "filename", "fname", "file", "path", "filepath", "imagepath", "imagename", "imageid", "imageindex", "img",
-    "imgpath", "name", "id",
-)  # fmt: skip
+    *("image", "filename", "fname", "file", "path", "filepath", "imagepath", "imagename", "imageid", "imageindex"),
+    *("img", "imgpath", "name", "id"),
+)
 LABEL_COLUMNS = (
-    "labels", "label", "classes", "class", "classname", "classnames", "classid", "labelname", "findinglabels",
-    "category", "categories", "choice", "choices", "tags", "tag", "target", "species",
-)  # fmt: skip
+    *("labels", "label", "classes", "class", "classname", "classnames", "classid", "labelname", "findinglabels"),
+    *("category", "categories", "choice", "choices", "tags", "tag", "target", "species"),
+)
+IS_FILE = re.compile(r"\.[a-zA-Z]\w+$")
 # A row is one object of an image; an empty cell, or -1, is none.
 BOX_COLUMNS = ("xmin", "x1", "left", "bbox", "box", "bboxx", "encodedpixels", "rle")
 LIST_COLUMNS = ("split", "set", "subset", "partition", "phase", "dataset", "usage", "fold", "kfold")
@@ -86,6 +87,10 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
         raise UserError(f"{path}, line {lines[0][0]}: expected {EXPECTED}; found '{','.join(header)[:80]}'")
     faults = Faults(complain)
     body = _body(path, header, image, lines[1:], faults)
+    for other in (n for n, name in enumerate(columns) if name in IMAGE_COLUMNS and n != image):
+        if body and all(row[image].isdigit() and IS_FILE.search(row[other]) for _, row in body):
+            what = " and ".join(f"'{header[n]}' (first '{body[0][1][n]}')" for n in (image, other))
+            faults.add("names", f"{path}: {what} may both name the images; remove the column that does not")
     split, lists = _lists(header, columns, body, faults)
     label, box = _first(LABEL_COLUMNS, columns), _first(BOX_COLUMNS, columns)
     is_one = len(header) == 2 and label is None and split is None and box is None
@@ -279,15 +284,6 @@ def _items(text: str, known: Collection[str]) -> list[str]:
         text = ";".join(text.strip("[]{}").split(","))
     found = [re.sub(r"^(['\"])(.+)\1$", r"\2", item.strip()).strip() for item in text.split(";")]
     return [composed(item) for item in found if item]
-
-
-def flat(value: Any) -> list[str]:
-    """The texts in a value of JSON: in lists of any depth, and in those of Label Studio's objects that name classes."""
-    if isinstance(value, dict):
-        value = [inner for key, inner in value.items() if key in ("choices", "taxonomy") or f"{key}".endswith("labels")]
-    if isinstance(value, list | tuple | set):
-        return [text for inner in value for text in flat(inner)]
-    return [str(value).strip()] if value is not None and str(value).strip() else []
 
 
 def _parts(item: str, known: Collection[str]) -> list[str]:

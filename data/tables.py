@@ -8,6 +8,7 @@ import io
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from data.image_names import composed
 from utils.errors import UserError
@@ -100,3 +101,12 @@ def _read_text(path: Path) -> str:
         line = content.count(b"\n", 0, wrong) + 1
         raise UserError(f"{path}, line {line}: expected text in UTF-8, found other bytes; save it as UTF-8")
     return text
+
+
+def flat(value: Any) -> list[str]:
+    """The texts in a value of JSON: in lists of any depth, and in those of Label Studio's objects that name classes."""
+    if isinstance(value, dict):
+        value = [inner for key, inner in value.items() if key in ("choices", "taxonomy") or f"{key}".endswith("labels")]
+    if isinstance(value, list | tuple | set):
+        return [text for inner in value for text in flat(inner)]
+    return [str(value).strip()] if value is not None and str(value).strip() else []

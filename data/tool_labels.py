@@ -14,9 +14,9 @@ from typing import Any
 from data.coco_file import SCORED
 from data.faults import Faults, counted
 from data.image_names import composed, plain
-from data.label_table import LABEL_COLUMNS, LIST_COLUMNS, LabelTable, Row, flat
+from data.label_table import LABEL_COLUMNS, LIST_COLUMNS, LabelTable, Row
 from data.layouts import SPLITS, Layout
-from data.tables import read_class_names, read_lines, start_of
+from data.tables import flat, read_class_names, read_lines, start_of
 from data.tree import Tree
 from utils.config_file import NOT_YAML, parse_yaml
 from utils.errors import UserError

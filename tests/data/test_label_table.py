@@ -94,6 +94,8 @@ def test_tables_of_people_and_tools(tmp_path):
         ),
         ("image,label,vehicle\n1,cat,train\n2,dog,car\n", ["1 cat", "2 dog", f"{UNUSED}: 1, first vehicle"]),
         ("image,vehicle\n1,train\n2,train\n", ["1 train", "2 train"]),
+        ("id,image,label\n0,2.jpg,cat\n", ["2.jpg cat", f"{UNUSED}: 1, first id"]),
+        ("image,file_name,label\na,2.jpg,cat\n", ["a cat", f"{UNUSED}: 1, first file_name"]),
         ("image,label,Dataset\n1,cat,Test\n2,dog,val\n", ["1 cat test", "2 dog val"]),
         ("image,defect\n1,yes\n2,no\n", ["1 defect", "2"]),
         ("image,defect\n1,y\n2,N\n", ["1 defect", "2"]),
@@ -123,6 +125,10 @@ CAPTIONS = "".join(f"{number},a dog with {number} cats\n" for number in range(20
 
 def test_columns_that_are_no_labels_are_refused(tmp_path):
     for text, message in (
+        (
+            "image,file_name,label\n0,2.jpg,cat\n1,3.jpg,dog\n",
+            r"'image' \(first '0'\) and 'file_name' \(first '2.jpg'\) may both name the images; remove the column",
+        ),
         ("image,labels,label_2\n1,cat,dog\n", r"'label_2' looks like further labels beside 'labels'.*separated by ';'"),
         ("image,label,Split\n1,cat,train\n2,cat,dev\n", f"line 3: {LIST_EXPECTED} in the column 'Split', found"),
         (
