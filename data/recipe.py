@@ -44,7 +44,8 @@ class Fit:
         other = "; for objects that fill much of an image: --set data.recipe=named"
         if not self.preset:
             other = f"; for textures and tiny objects: --preset {INSPECTION}"
-        larger = f". Networks see the images at {factor:g} times the usual sizes (--set data.enlarge=1: at those)"
+        larger = f". Networks see the images (long side {self.long_side}) at {factor:g} times the usual sizes, with"
+        larger += f" {factor**2:g} times the work (--set data.enlarge=1: at the usual ones)"
         sizes = what_sizes_mean(self.long_side, sides.times(factor)) if self.long_side else ""
         return f"{self.why}: the settings {used} are used{other}{larger if factor != 1 else ''}{sizes}"
 
