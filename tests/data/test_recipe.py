@@ -104,7 +104,7 @@ def test_large_images_of_textures_are_seen_at_twice_the_size(tmp_path, colour, s
         for name in ("crop_size", "min_side", "max_side"):
             assert getattr(found, name, 0) == round(factor * getattr(expected, name, 0))
     assert cfg.cam.resize_long == tuple(round(factor * one) for one in usual.cam.resize_long)
-    told = f"(long side {side}) at {factor:g} times the usual sizes, with {factor**2:g} times the work (--set data.enlarge=1"
+    told = f"(long side {side}) at {factor:g} times the usual sizes, with {factor**2:g} times the work (--set data.e"
     assert (told in reason) == (factor != 1 and "data.recipe=named" not in more)
     (tmp_path / "run.yaml").write_text(cfg.to_yaml(), encoding="utf-8")
     assert load_fitting_config(tmp_path / "run.yaml") == (cfg, "")  # and not larger again
