@@ -97,9 +97,8 @@ def check(cfg: DataConfig) -> Findings:
     if cfg.data.recipe == "auto" and cfg.data.train_list in findings.lists:
         fit = fitting_preset(findings.lists[cfg.data.train_list])
         asks = "training asks the features of the network, too, and tells if these choose otherwise"
-        sides, enlarge = READ_AT[fit.preset], cfg.data.enlarge
-        factor = fit.factor(sides) if enlarge == "auto" else enlarge
-        findings.notes.append(f"{fit.message(sides, factor)}; {asks}")
+        sides = READ_AT[fit.preset]
+        findings.notes.append(f"{fit.message(sides, fit.factor(cfg.data.enlarge, sides))}; {asks}")
     if numbered := [name for name in findings.class_names if not _can_be_drawn(name)]:
         why = f"because no font here has the letters of {', '.join(numbered)}"
         remedy = "install one, for example: apt-get install fonts-noto-cjk"

@@ -4,6 +4,7 @@ Images of inspection and medicine, unlike photographs, mostly have no colour, or
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -34,8 +35,10 @@ class Fit:
     why: str
     long_side: int  # of the images, the median; 0 where none can be read
 
-    def factor(self, sides: Sides) -> int:
-        """What `data.enlarge: auto` is, where the preset has these sizes."""
+    def factor(self, enlarge: float | Literal["auto"], sides: Sides) -> float:
+        """The number that `data.enlarge` is, where the preset has these sizes."""
+        if enlarge != "auto":
+            return enlarge
         return ENLARGED if self.preset == INSPECTION and are_large(self.long_side, sides) else 1
 
     def message(self, sides: Sides, factor: float = 1) -> str:

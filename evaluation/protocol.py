@@ -45,7 +45,8 @@ logger = logging.getLogger(__name__)
 
 PUBLISHED = {"voc": {"train": 1464, "val": 1449}}  # kind of data -> list -> its images
 SEED_LISTS = {"voc": "train"}  # kind of data -> the list that seeds and pseudo masks are published on
-OF_REPORT = (CHANGED_ABLATION, PSEUDO_ABLATION, PREDICTIONS)  # folders that stage `report` writes
+MAKERS = {SEEDS: "seeds", PSEUDO: "pseudo", ABLATION: "ablation"}  # folder of a run -> the stage that writes it
+MAKERS |= dict.fromkeys((CHANGED_ABLATION, PSEUDO_ABLATION, PREDICTIONS), "report")
 EVALUATE = ("ablation", "report")  # stages whose figures are made anew here
 PREDICT_BY = ("data", "segment", "pseudo", "infer")  # settings that the masks of a run's network depend on
 CSV_COLUMNS = (
@@ -73,8 +74,7 @@ def about_folder(folder: Path, stages: Sequence[Stage]) -> dict[str, Any]:
         return {"backbone": "not known: the files lie in no run folder"}
     cfg = override(load_config(run / RUN_SETTINGS), [f"run={run}"])
     name = "".join(folder.absolute().relative_to(run).parts[:1])  # none for the run folder itself
-    makers = {SEEDS: "seeds", PSEUDO: "pseudo", ABLATION: "ablation"} | dict.fromkeys(OF_REPORT, "report")
-    makers |= {step.folder: step.apply.stage for step in DATASET_STEPS}
+    makers = MAKERS | {step.folder: step.apply.stage for step in DATASET_STEPS}
     skipped = {
         stage.name: f"made with other settings ({reason} now)" for stage in stages if (reason := stage.skip(cfg))
     }

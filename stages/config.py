@@ -66,7 +66,7 @@ def load_fitting_config(
     if fit.preset:
         kept = {key: getattr(cfg, key) for key in ("data", "seed", *MACHINE)}
         cfg = replace(_read(path, fit.preset, overrides), **kept)
-    factor = fit.factor(cfg.segmenter) if cfg.data.enlarge == "auto" else cfg.data.enlarge
+    factor = fit.factor(cfg.data.enlarge, cfg.segmenter)
     return _enlarged(cfg.changed("data", enlarge=factor)), fit.message(cfg.segmenter, factor)
 
 
@@ -140,9 +140,10 @@ def _still_meant(values: Given) -> Given:
 
 def _enlarged(cfg: Config) -> Config:
     """The same with the sizes that `data.enlarge` means, and without it, so that they do not grow again."""
-    factor, values = cfg.data.enlarge, flatten(cfg.changed("data", enlarge="auto").to_dict(), str, _sections())
+    factor = cfg.data.enlarge
     if factor == "auto":
         return cfg
+    values = flatten(cfg.changed("data", enlarge="auto").to_dict(), str, _sections())
     for key, (size, where) in values.items():
         if key.split(".")[-1] in SIZES and size:
             sides = [round(factor * side) for side in (size if isinstance(size, list) else [size])]

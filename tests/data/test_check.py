@@ -15,30 +15,14 @@ from data.artifacts import read_mask, write_mask
 from data.check import check, figures, main, report
 from data.settings import DataSettings
 from stages.config import Config
+from tests.data.conftest import put, random
 from tests.data.layouts_of_tools import coco, put_json
 from utils.errors import run_script
-
-random = np.random.default_rng(0)
-
-
-def put(path: Path, pixels: np.ndarray | None = None) -> np.ndarray:
-    """An image of noise, or of these pixels."""
-    pixels = random.integers(0, 256, (6, 8, 3), dtype=np.uint8) if pixels is None else pixels
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-    return pixels
 
 
 def settings(root: Path, kind: str = "folder", **others) -> Config:
     named = {"train_list": "all", "val_list": ""} if kind == "folder" else {"train_list": "train", "val_list": "val"}
     return Config(workers=0, data=DataSettings(kind=kind, root=str(root), **named | others))
-
-
-@pytest.fixture
-def pets(tmp_path: Path) -> Path:
-    for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"):
-        put(tmp_path / "pets" / name)
-    return tmp_path / "pets"
 
 
 def test_sound_data_has_counts_and_nothing_to_say(pets):

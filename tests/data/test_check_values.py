@@ -1,7 +1,5 @@
 """What the check says of values: of masks, of pixels of more than eight bits, and of letters."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,17 +7,11 @@ from PIL import Image
 from data.check import check, draw
 from data.index import class_palette, open_index
 from data.settings import DataSettings
+from tests.data.conftest import put
 from tests.data.layouts_of_tools import build
-from tests.data.test_check import put, settings
+from tests.data.test_check import settings
 from tests.project import refused
 from utils.visualize import drawable
-
-
-@pytest.fixture
-def pets(tmp_path: Path) -> Path:
-    for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"):
-        put(tmp_path / "pets" / name)
-    return tmp_path / "pets"
 
 
 def test_masks_of_other_values_are_refused_with_the_line_that_reads_them(pets):
